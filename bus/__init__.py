@@ -1,0 +1,1 @@
+"""The bus: agencies of one government answer a citizen together."""
