@@ -1,0 +1,154 @@
+"""The adapter folders of a workspace: their manifests, and the classes in them, loaded by path."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from bus.adapter import Adapter
+from bus.catalog.document import read_document
+from bus.catalog.shape import shape_faults
+from bus.catalog.shelf import read_json
+from bus.catalog.workspace import AdapterManifest, OperationManifest
+from bus.config import duration
+from bus.errors import ConfigurationError, Fault
+from bus.message.reply import Data
+from bus.process.definition import Repeat
+
+MANIFEST = "manifest.yaml"
+SETTINGS_SCHEMA = "settings.schema.json"
+
+
+def read_manifests(root: Path, schema: Data) -> tuple[dict[str, AdapterManifest | None], tuple[Fault, ...]]:
+    """Every folder below ``adapters/`` that has a manifest; None where it cannot be used, and why."""
+    manifests: dict[str, AdapterManifest | None] = {}
+    faults: list[Fault] = []
+    for file in sorted((root / "adapters").glob(f"*/{MANIFEST}")):
+        manifest, found = _read_manifest(root, file.parent, schema)
+        manifests[file.parent.name] = manifest
+        faults += found
+    return manifests, tuple(faults)
+
+
+def _read_manifest(root: Path, folder: Path, schema: Data) -> tuple[AdapterManifest | None, tuple[Fault, ...]]:
+    shown = folder.relative_to(root).as_posix()
+    document, faults = read_document(f"{shown}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+    faults = faults or shape_faults(document, schema)
+    settings_schema, more = read_json(root, folder / SETTINGS_SCHEMA)
+    faults += more
+    if not more and not _is_schema(settings_schema):
+        message = "This is not a JSON Schema 2020-12 of a record."
+        faults += (Fault(code="not-a-schema", message=message, file=f"{shown}/{SETTINGS_SCHEMA}"),)
+    if faults:
+        return None, faults
+    content = document.value
+    if content.get("id", folder.name) != folder.name:
+        message = f"The id {content['id']} is not the name of the folder."
+        return None, (document.fault(("id",), "wrong-id", message, f"Write {folder.name}."),)
+    operations = {name: _operation(operation) for name, operation in content["operations"].items()}
+    manifest = AdapterManifest(id=folder.name, folder=folder, operations=operations, settings_schema=settings_schema)
+    return manifest, ()
+
+
+def _is_schema(schema: Any) -> bool:
+    return isinstance(schema, dict) and Draft202012Validator(Draft202012Validator.META_SCHEMA).is_valid(schema)
+
+
+def _operation(content: Mapping[str, Any]) -> OperationManifest:
+    return OperationManifest(
+        repeat=_repeat(content["repeat"]), timeout=duration(content["timeout"]), batch=content["batch"]
+    )
+
+
+def _repeat(written: Any) -> Repeat:
+    """``safe``, ``at_most_once``, ``{idempotent: {window}}``, ``{queryable: {absence_proof_after}}``, ..."""
+    kind, details = (written, {}) if isinstance(written, str) else next(iter(written.items()))
+    return Repeat(
+        kind=kind,
+        window=duration(details["window"]) if "window" in details else 0,
+        absence_proof_after=duration(details["absence_proof_after"]) if "absence_proof_after" in details else 0,
+    )
+
+
+def load_adapter(manifest: AdapterManifest, settings: Data) -> Adapter:
+    """The adapter of that folder with these settings (secrets already revealed); opens nothing.
+
+    A ConfigurationError where the settings break their schema, the file cannot be imported, or it does not define
+    exactly one `Adapter`.
+    """
+    faults = settings_faults(manifest, settings)
+    if faults:
+        raise ConfigurationError(faults)
+    module = _load(manifest, "adapter")
+    adapters = [
+        member
+        for member in vars(module).values()
+        if isinstance(member, type) and issubclass(member, Adapter) and member.__module__ == module.__name__
+    ]
+    if len(adapters) != 1:
+        message = f"The file defines {len(adapters)} subclasses of Adapter."
+        raise _unloadable(manifest, "adapter", message, "Define exactly one.")
+    return adapters[0](dict(settings))
+
+
+def load_simulator(manifest: AdapterManifest) -> Any:
+    """The class ``Simulator`` of that folder; a ConfigurationError where there is none."""
+    simulator = getattr(_load(manifest, "simulator"), "Simulator", None)
+    if not isinstance(simulator, type):
+        raise _unloadable(manifest, "simulator", "The file defines no class Simulator.", "Define it.")
+    return simulator
+
+
+def settings_faults(manifest: AdapterManifest, settings: Data) -> tuple[Fault, ...]:
+    """Why these settings break the adapter's schema; no fault quotes a value."""
+    errors = Draft202012Validator(manifest.settings_schema).iter_errors(dict(settings))
+    return tuple(
+        Fault(
+            code="bad-setting",
+            message=f"A setting of {manifest.id} breaks the rule {error.validator} {error.validator_value}.",
+            mend=f"See adapters/{manifest.id}/{SETTINGS_SCHEMA}.",
+            pointer=error.json_path,
+        )
+        for error in errors
+    )
+
+
+def _load(manifest: AdapterManifest, name: str) -> ModuleType:
+    """``adapters.<folder>.<name>`` out of that very folder, whatever was loaded under this name before."""
+    package = f"adapters.{manifest.id}"
+    if not (manifest.folder / f"{name}.py").is_file():
+        raise _unloadable(manifest, name, "There is no such file.", "Write it.")
+    known = sys.modules.get(package)
+    if known is None or list(known.__path__) != [str(manifest.folder)]:
+        for loaded in [one for one in sys.modules if one == package or one.startswith(f"{package}.")]:
+            del sys.modules[loaded]
+        _register("adapters", manifest.folder.parent)
+        _register(package, manifest.folder)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except Exception as error:  # whatever the author's file raises is a fault of that file
+        raise _unloadable(manifest, name, f"It cannot be imported: {error!r}.", "Mend it.") from error
+
+
+def _register(package: str, folder: Path) -> None:
+    """A package without code of its own; nothing is added to ``sys.path``."""
+    if package == "adapters" and package in sys.modules:
+        return
+    spec = importlib.util.spec_from_loader(package, loader=None, is_package=True)
+    assert spec is not None  # noqa: S101  (a spec without a loader is always made)
+    module = importlib.util.module_from_spec(spec)
+    module.__path__ = [str(folder)]
+    sys.modules[package] = module
+
+
+def _unloadable(manifest: AdapterManifest, name: str, message: str, mend: str) -> ConfigurationError:
+    file = f"adapters/{manifest.id}/{name}.py"
+    return ConfigurationError((Fault(code="not-loadable", message=message, mend=mend, file=file),))

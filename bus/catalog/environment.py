@@ -1,0 +1,223 @@
+"""One environment of a workspace: how each agency is reached there, its settings and secrets, and the intervals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bus import config
+from bus.catalog.document import Document, Place, read_document, suggest
+from bus.catalog.shape import pruned, shape_faults
+from bus.catalog.workspace import AdapterManifest, AgencyUse, Environment, Secret
+from bus.config import Settings, to_duration
+from bus.errors import ConfigurationError, Fault
+from bus.message.reply import Data
+from bus.process.mapping import split_pointer
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
+_SECRET_SOURCES = ("file", "env")
+_DEFAULT_LEASE = to_duration(Settings().lease)
+
+
+def environment_file(name: str) -> str:
+    """Where the environment ``name`` stands in a workspace."""
+    return f"env/{name}.yaml"
+
+
+def read_environment(root: Path, name: str, schema: Data) -> tuple[Document | None, tuple[Fault, ...]]:
+    """The document of one environment in its right shape, without what is faulty; None if it cannot be read."""
+    file = environment_file(name)
+    if not _NAME.fullmatch(name) or not (root / file).is_file():
+        known = [path.stem for path in sorted((root / "env").glob("*.yaml"))]
+        message = f"There is no environment {name}."
+        return None, (Fault(code="unknown-environment", message=message, mend=suggest(name, known), file=file),)
+    document, faults = read_document(file, (root / file).read_bytes())
+    if document.value is None and faults:
+        return None, faults
+    found = shape_faults(document, schema)
+    return pruned(document, found), faults + found
+
+
+def environment_faults(
+    document: Document, agencies: Mapping[str, Any], adapters: Mapping[str, AdapterManifest | None]
+) -> Iterator[Fault]:
+    """Everything in the environment that does not fit the agencies of the routes and their adapters."""
+    uses = uses_of(document)
+    for agency, use in uses.items():
+        at = ("agencies", agency)
+        if agency not in agencies:
+            message = f"There is no agency {agency}."
+            yield document.fault(at, "unknown-agency", message, suggest(agency, agencies), name=True)
+        else:
+            yield from _use_faults(document, at, use, agencies[agency], adapters)
+    for agency, content in agencies.items():
+        if "adapter" in content and agency not in document.value.get("agencies", {}):
+            message = f"It is not said how {agency} is reached."
+            mend = f"Add {agency}: {{use: simulator}}, or real, desk, closed."
+            yield document.fault(("agencies",), "agency-missing", message, mend)
+    yield from _interval_faults(document)
+
+
+def uses_of(document: Document) -> Mapping[str, Mapping[str, Any]]:
+    """The agencies that the environment names."""
+    agencies = document.value.get("agencies", {})
+    return {agency: use for agency, use in agencies.items() if isinstance(use, dict)}
+
+
+def _use_faults(
+    document: Document,
+    at: Place,
+    content: Mapping[str, Any],
+    agency: Mapping[str, Any],
+    adapters: Mapping[str, AdapterManifest | None],
+) -> Iterator[Fault]:
+    use, adapter = content.get("use"), agency.get("adapter")
+    if adapter is None and not agency.get("desk"):
+        message = f"{at[-1]} only asks; there is nothing to reach."
+        yield document.fault(at, "not-a-provider", message, "Take it out.", name=True)
+    elif adapter is None and use in ("real", "simulator"):
+        message = f"{at[-1]} has no adapter."
+        yield document.fault((*at, "use"), "no-adapter", message, "Write desk or closed.")
+    manifest = adapters.get(adapter) if adapter is not None else None
+    settings = content.get("settings", {})
+    if adapter is None and settings:
+        message = f"{at[-1]} has no adapter that could read settings."
+        yield document.fault((*at, "settings"), "no-adapter", message, "Take them out.", name=True)
+    elif manifest is not None:
+        yield from _settings_faults(document, (*at, "settings"), settings, manifest, is_real=use == "real")
+        if use in ("real", "simulator"):
+            yield from _proof_faults(document, at, manifest)
+
+
+def _settings_faults(
+    document: Document, at: Place, settings: Data, manifest: AdapterManifest, *, is_real: bool
+) -> Iterator[Fault]:
+    """The settings against the adapter's schema; what is missing is a fault only where the real system is used."""
+    schema = dict(manifest.settings_schema)
+    if not is_real:
+        schema.pop("required", None)
+    secrets = set(_secret_places(settings))
+    # A fault about a secret's own form is none: its value is not here.
+    probe = Document(file=document.file, value=_nested(at, settings), values=document.values, names=document.names)
+    for fault in shape_faults(probe, schema, below=at):
+        place = split_pointer(fault.pointer)[len(at) :]
+        if not any(place[: len(secret)] == secret for secret in secrets):
+            yield fault
+    for name, rules in schema.get("properties", {}).items():
+        if isinstance(rules, dict) and rules.get("writeOnly") and name in settings and (name,) not in secrets:
+            message = f"{name} is a secret and stands here in clear."
+            mend = "Write {file: <path>} or {env: <VARIABLE>}, and change the secret: it is in the history by now."
+            yield document.fault((*at, name), "secret-in-clear", message, mend)
+
+
+def _proof_faults(document: Document, at: Place, manifest: AdapterManifest) -> Iterator[Fault]:
+    """That something is not there proves nothing while a call may still be under way: its time-out and a lease."""
+    try:
+        lease = int(config.setting("lease", document.value.get("intervals", {}).get("lease", _DEFAULT_LEASE)))
+    except ValueError:
+        return  # told as a fault of its own
+    for name, operation in manifest.operations.items():
+        needed = operation.timeout + lease
+        if operation.repeat.kind == "queryable" and operation.repeat.absence_proof_after < needed:
+            message = f"With this lease a call of {name} may still be under way when its absence is believed."
+            mend = f"Raise its absence_proof_after to {to_duration(needed)}, or lower intervals.lease here."
+            yield document.fault(at, "proof-too-soon", message, mend, name=True)
+
+
+def _interval_faults(document: Document) -> Iterator[Fault]:
+    for name, written in document.value.get("intervals", {}).items():
+        at = ("intervals", name)
+        if name not in config.NAMES:
+            message = f"There is no interval or limit {name}."
+            yield document.fault(at, "unknown-interval", message, suggest(name, config.NAMES), name=True)
+            continue
+        try:
+            config.setting(name, written)
+        except ValueError as error:
+            yield document.fault(at, "bad-interval", str(error))
+
+
+def build_environment(name: str, document: Document, agencies: Mapping[str, Any]) -> Environment:
+    """The environment of a document without faults."""
+    uses = uses_of(document)
+    providers = [agency for agency, content in agencies.items() if "adapter" in content or content.get("desk")]
+    written = document.value.get("intervals", {})
+    intervals: dict[str, Any] = {name: config.setting(name, value) for name, value in written.items()}
+    return Environment(
+        name=name,
+        agencies={
+            agency: AgencyUse(
+                use=uses.get(agency, {}).get("use", "desk"),
+                settings=_with_secrets(uses.get(agency, {}).get("settings", {})),
+            )
+            for agency in providers
+        },
+        settings=Settings(**intervals),
+    )
+
+
+def reveal(settings: Data, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The settings with every `Secret` replaced by its value; a ConfigurationError names all that cannot be read.
+
+    A file is relative to ``root``, the workspace; one line end at its end does not count. Keep the result out of logs.
+    """
+    faults: list[Fault] = []
+    revealed = {name: _revealed(value, root, environ, faults) for name, value in settings.items()}
+    if faults:
+        raise ConfigurationError(tuple(faults))
+    return revealed
+
+
+def _revealed(value: Any, root: Path, environ: Mapping[str, str], faults: list[Fault]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _revealed(member, root, environ, faults) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_revealed(item, root, environ, faults) for item in value]
+    if not isinstance(value, Secret):
+        return value
+    if value.source == "env":
+        if value.name not in environ:
+            message = f"The environment variable {value.name} is not set."
+            faults.append(Fault(code="secret-missing", message=message, mend="Set it for this process."))
+        return environ.get(value.name, "")
+    try:
+        return (root / value.name).read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"The secret cannot be read: {type(error).__name__}."
+        faults.append(Fault(code="secret-missing", message=message, mend="Put it there.", file=value.name))
+        return ""
+
+
+def is_secret(value: Any) -> bool:
+    """Whether a written value is ``{file: ...}`` or ``{env: ...}``."""
+    return (
+        isinstance(value, dict)
+        and len(value) == 1
+        and next(iter(value)) in _SECRET_SOURCES
+        and isinstance(next(iter(value.values())), str)
+    )
+
+
+def _with_secrets(value: Any) -> Any:
+    if is_secret(value):
+        source, name = next(iter(value.items()))
+        return Secret(source=source, name=name)
+    if isinstance(value, dict):
+        return {name: _with_secrets(member) for name, member in value.items()}
+    return [_with_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+def _secret_places(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if is_secret(value):
+        yield at
+    elif isinstance(value, dict | list):
+        for name, member in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _secret_places(member, (*at, str(name)))
+
+
+def _nested(at: Place, value: Any) -> Any:
+    for part in reversed(at):
+        value = {part: value}
+    return value

@@ -1,0 +1,105 @@
+"""What a workspace is once it has been read: agencies, services, adapters, contracts, and one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from bus.config import Settings
+from bus.message.contract import Contracts
+from bus.message.instant import Milliseconds
+from bus.message.reply import Data
+from bus.message.text import Text
+from bus.process.definition import Definition, Repeat
+
+#: How an agency is reached in one environment; ``closed`` keeps its steps ready until it opens.
+Use: TypeAlias = Literal["real", "simulator", "desk", "closed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agency:
+    """An organisation: a provider with an adapter or a desk, or one that only asks."""
+
+    id: str
+    name: Text
+    #: The folder under ``adapters/``, or None.
+    adapter: str | None = None
+    #: Answered by clerks through the gateway.
+    desk: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What can be asked for, with the bytes that a request is pinned to."""
+
+    definition: Definition
+    #: SHA-256 of `closure`, hexadecimal.
+    revision: str
+    closure: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationManifest:
+    """One operation that an adapter offers."""
+
+    repeat: Repeat
+    #: The most time one call may take.
+    timeout: Milliseconds
+    #: The most tasks in one call.
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterManifest:
+    """What an adapter folder declares of itself."""
+
+    id: str
+    folder: Path
+    operations: Mapping[str, OperationManifest]
+    #: The JSON Schema of the adapter's settings.
+    settings_schema: Data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A value that no file of the workspace holds and that is read at the last moment; printing it tells nothing."""
+
+    source: Literal["file", "env"]
+    #: The file (relative to the workspace) or the environment variable.
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyUse:
+    """How one environment reaches one agency."""
+
+    use: Use
+    #: For the adapter; values may be `Secret`. See `bus.catalog.reveal`.
+    settings: Data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """All that differs between development, test and production."""
+
+    name: str
+    #: Every provider, also those that the file leaves to their default.
+    agencies: Mapping[str, AgencyUse]
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Everything that a government keeps in its own git, read and found free of faults."""
+
+    root: Path
+    env: Environment
+    agencies: Mapping[str, Agency]
+    services: Mapping[str, Service]
+    #: By agency id.
+    adapters: Mapping[str, AdapterManifest]
+    contracts: Contracts
+    #: The content of ``schemas/test-persons.yaml``; {} where the workspace has none.
+    test_persons: Data
