@@ -1,0 +1,1 @@
+"""Pure: the facts that make the timeline and the audit log."""

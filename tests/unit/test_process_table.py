@@ -1,0 +1,534 @@
+# ruff: noqa: E501 - a table is read across, and each of its lines is one state
+"""Every cell of the tables of states, with its outcome written out: what `decide` makes of a row in that state.
+
+A cell is read as in `tests.support.process_rows.seen`: ``.`` nothing, ``=`` the state stays, ``409`` a conflict; after
+``/`` the new effect; after ``+`` what else happened (Q query, W withdrawal, R resent, T told, C compensation wanted,
+L left behind, F failure opened, X failures closed). The tables are written from the promises, not from the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bus.message.instant import HOUR
+from bus.message.reply import Effect, Failed
+from bus.process.definition import StepDefinition
+from bus.process.event import (
+    AnsweredByHand,
+    CancelAsked,
+    Dispatched,
+    Edited,
+    EpochBegan,
+    Event,
+    GaveUp,
+    ReplayAsked,
+    SkipAsked,
+    Supplemented,
+    TerminateAsked,
+    TimerFired,
+)
+from bus.process.state import Request, RequestState, Step, StepKey, StepState
+from bus.process.table import (
+    CLOSING,
+    CODES,
+    COMMANDS_CLOSING,
+    COMMANDS_COMPENSATION,
+    COMMANDS_OPEN,
+    REPLIES_CLOSING,
+    REPLIES_COMPENSATION,
+    REPLIES_OLDER,
+    REPLIES_OLDER_COMPENSATION,
+    REPLIES_OPEN,
+    TIMERS_CLOSING,
+    TIMERS_COMPENSATION,
+    TIMERS_OPEN,
+)
+from tests.support.process_rows import (
+    BACK,
+    MAIN,
+    NOW,
+    REPLIES,
+    SERVICE,
+    SETTINGS,
+    back,
+    cells,
+    decided,
+    reply,
+    request,
+    row,
+    seen,
+    service,
+    step,
+)
+
+CLOSED = RequestState.CLOSING
+
+
+def _named(name: str, key: StepKey = MAIN) -> Step:
+    """The row that a table names: a state, or a state and what is special about it."""
+    state, _, special = name.partition("-")
+    specials: dict[str, dict[str, Any]] = {
+        "": {},
+        "unsent": {"sent_edit": None, "first_sent": None, "edit": 0, "superseded": None},
+        "new": {"edit": 1, "sent_edit": 0},
+        "doubt": {"effect": Effect.UNKNOWN},
+        "done": {"effect": Effect.DONE},
+        "none": {"effect": Effect.NONE},
+    }
+    return row(state, key, **specials[special])
+
+
+# --- replies to the current attempt -----------------------------------------------------------------------------------
+
+OPEN = """
+             completed        refused        returned          pending     retryable        permanent        done             unknown     withdrawn
+waiting      =+F              =+F            =+F               =+F         =+F              =+F              =+F              =+F         =+F
+ready-unsent =+F              =+F            =+F               =+F         =+F              =+F              =+F              =+F         =+F
+ready        succeeded/done   refused        =                 =           =                =                =                =           =
+dispatched   succeeded/done   refused/none   returned/none+T   pending     retrying/none    parked/none+F    parked/done+F    unknown+Q   parked/none+F
+returned     succeeded/done   refused        =+T               =           =                =                parked/done+F    =           =
+pending      succeeded/done   refused/none   returned/none+T   =           retrying/none    parked/none+F    parked/done+F    unknown+Q   parked/none+F
+retrying     succeeded/done   refused        =                 =           =                =                =                =           =
+unknown      succeeded/done   refused/none   returned/none+T   pending     retrying/none    parked/none+F    parked/done+F    =           parked/none+F
+parked       succeeded/done+X refused/none+X returned/none+TX  =           =/none           =/none           =/done           =           =/none
+parked-none  succeeded/done+X refused+X      returned+TX       =           =                =                =/done           =           =
+succeeded    =+F              =+F            =                 =           =                =                =                =           =
+refused      =+F              =+F            =                 =           =                =                =                =           =
+skipped      =/done+C         =              =                 =           =                =                =                =           =
+failed       =/done+C         =              =                 =/unknown+L =                =                =/done+L         =/unknown+L =
+expired      =/done+C         =              =                 =/unknown+L =                =                =/done+L         =/unknown+L =
+cancelled    =/done+C         =              =                 =/unknown+L =                =                =/done+L         =/unknown+L =
+"""
+
+CLOSING_REPLIES = """
+            completed         refused         returned          pending     retryable        permanent        done             unknown     withdrawn
+dispatched  succeeded/done+C  refused/none    cancelled/none    pending     cancelled/none   cancelled/none   parked/done+F    unknown+Q   cancelled/none
+pending     succeeded/done+C  refused/none    cancelled/none    =           cancelled/none   cancelled/none   parked/done+F    unknown+Q   cancelled/none
+unknown     succeeded/done+C  refused/none    cancelled/none    pending     cancelled/none   cancelled/none   parked/done+F    =           cancelled/none
+parked      succeeded/done+CX refused/none+X  cancelled/none+X  =           cancelled/none+X cancelled/none+X =/done           =           cancelled/none+X
+succeeded   =+F               =+F             =                 =           =                =                =                =           =
+refused     =+F               =+F             =                 =           =                =                =                =           =
+skipped     =/done+C          =               =                 =           =                =                =                =           =
+failed      =/done+C          =               =                 =/unknown+L =                =                =/done+L         =/unknown+L =
+expired     =/done+C          =               =                 =/unknown+L =                =                =/done+L         =/unknown+L =
+cancelled   =/done+C          =               =                 =/unknown+L =                =                =/done+L         =/unknown+L =
+"""
+
+#: The same finals as while closing; nothing else is left when a request has ended.
+ENDED_REPLIES = "\n".join(
+    line
+    for line in CLOSING_REPLIES.splitlines()
+    if line.split()[:1] not in (["dispatched"], ["pending"], ["unknown"], ["parked"])
+)
+
+COMPENSATION_REPLIES = """
+             completed        refused          returned         pending   retryable        permanent         done             unknown    withdrawn
+dispatched   succeeded/done   parked/none+LF   parked/none+LF   pending   retrying/none    parked/none+LF    succeeded/done   unknown+Q  parked/none+LF
+pending      succeeded/done   parked/none+LF   parked/none+LF   =         retrying/none    parked/none+LF    succeeded/done   unknown+Q  parked/none+LF
+retrying     succeeded/done   =                =                =         =                =                 =                =          =
+unknown      succeeded/done   parked/none+LF   parked/none+LF   pending   retrying/none    parked/none+LF    succeeded/done   =          parked/none+LF
+parked       succeeded/done+X =                =                =         =/none           =/none            succeeded/done+X =          =/none
+succeeded    =+F              =+F              =                =         =                =                 =                =          =
+failed       succeeded/done   =                =                =         =                =                 =                =          =
+cancelled    succeeded/done   =                =                =         =                =                 =                =          =
+"""
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(OPEN))
+def test_a_reply_to_the_current_attempt_of_an_open_request_does_what_the_table_says(
+    name: str, column: str, expected: str
+) -> None:
+    before = request(_named(name))
+    decision = decided(before, reply(before.steps[MAIN], REPLIES[column]))
+    assert seen(before, decision) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(CLOSING_REPLIES))
+def test_a_reply_while_closing_settles_and_takes_back_what_was_done(name: str, column: str, expected: str) -> None:
+    before = request(_named(name), state=CLOSED)
+    decision = decided(before, reply(before.steps[MAIN], REPLIES[column]))
+    assert seen(before, decision) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(ENDED_REPLIES))
+def test_a_reply_after_the_end_takes_back_what_was_done_and_never_changes_the_outcome(
+    name: str, column: str, expected: str
+) -> None:
+    other = row("cancelled", StepKey(step="other"))
+    before = request(_named(name), other, state=RequestState.CANCELLED, ended_at=NOW - HOUR)
+    decision = decided(before, reply(before.steps[MAIN], REPLIES[column]))
+    assert seen(before, decision) == expected
+    assert (decision.request.state, decision.request.ended_at) == (RequestState.CANCELLED, NOW - HOUR)
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(COMPENSATION_REPLIES))
+def test_a_reply_to_a_compensation_ends_it_or_shows_it_to_a_person(name: str, column: str, expected: str) -> None:
+    before = request(row("succeeded"), _named(name, BACK), state=CLOSED)
+    decision = decided(before, reply(before.steps[BACK], REPLIES[column]))
+    assert seen(before, decision, BACK) == expected
+
+
+# --- older attempts and edits -----------------------------------------------------------------------------------------
+
+OLDER = """
+             completed        refused        other  edit_completed    edit_refused edit_other
+waiting      =+F              =+F            =+F    =+F               =+F          =+F
+ready        succeeded/done   refused        =      parked/done+F     =            =
+ready-new    succeeded/done   refused        =      succeeded/done    =            =
+dispatched   succeeded/done   refused/none   =      parked/done+F     =            =
+returned     succeeded/done   refused        =      parked/done+F     =            =
+pending      succeeded/done   refused/none   =      parked/done+F     =            =
+retrying     succeeded/done   refused        =      parked/done+F     =            =
+unknown      succeeded/done   refused/none   =      parked/done+F     =            =
+parked       succeeded/done+X refused/none+X =      =/done+F          =            =
+parked-none  succeeded/done+X refused+X      =      =/done+F          =            =/unknown
+parked-new   succeeded/done+X refused/none+X =      succeeded/done+X  =            =
+succeeded    =+F              =+F            =      =+F               =            =
+refused      =+F              =+F            =      =/done+CF         =            =
+skipped      =/done+C         =              =      =/done+C          =            =
+failed       =/done+C         =              =      =/done+C          =            =
+expired      =/done+C         =              =      =/done+C          =            =
+cancelled    =/done+C         =              =      =/done+C          =            =
+"""
+
+OLDER_COMPENSATION = """
+             completed        refused        other
+ready        succeeded/done   =              =
+dispatched   succeeded/done   parked/none+LF =
+pending      succeeded/done   parked/none+LF =
+retrying     succeeded/done   =              =
+unknown      succeeded/done   parked/none+LF =
+parked       succeeded/done+X =              =
+succeeded    =+F              =+F            =
+failed       succeeded/done   =              =
+cancelled    succeeded/done   =              =
+"""
+
+_OTHERS = ("returned", "pending", "retryable", "permanent", "unknown", "withdrawn")
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(OLDER))
+def test_only_the_lasting_answers_of_an_older_attempt_or_edit_count(name: str, column: str, expected: str) -> None:
+    is_edit, kind = column.startswith("edit_"), column.removeprefix("edit_")
+    before = request(_named(name))
+    main = before.steps[MAIN]
+    if name.endswith("-new") and not is_edit:
+        # An older attempt of an edit that never left does not exist: look at the edit before it.
+        main = row(name.removesuffix("-new"))
+        before = request(main)
+    place: dict[str, Any] = {"edit": 0, "attempt": 1} if is_edit else {"attempt": 1}
+    for what in _OTHERS if kind == "other" and not name.startswith("parked-none") else ("unknown",):
+        answer = REPLIES[what if kind == "other" else kind]
+        assert seen(before, decided(before, reply(main, answer, **place))) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(OLDER_COMPENSATION))
+def test_an_older_attempt_of_a_compensation_can_do_it_but_not_end_it_as_refused(
+    name: str, column: str, expected: str
+) -> None:
+    before = request(row("succeeded"), _named(name, BACK), state=CLOSED)
+    answer = REPLIES["unknown" if column == "other" else column]
+    assert seen(before, decided(before, reply(before.steps[BACK], answer, attempt=1)), BACK) == expected
+
+
+@pytest.mark.parametrize(("state", "kind"), [("succeeded", "completed"), ("refused", "refused")])
+def test_the_same_answer_again_is_a_duplicate_and_not_even_a_fact(state: str, kind: str) -> None:
+    before = request(row(state))
+    again = reply(before.steps[MAIN], REPLIES[kind], digest="the first answer")
+    assert seen(before, decided(before, again)) == "."
+
+
+# --- codes with a rule of their own -----------------------------------------------------------------------------------
+
+CODE_RULES = """
+                    open            closing
+withdrawn           parked/none+F   cancelled/none
+never_seen          ready/none      cancelled/none
+absent              retrying/none   cancelled/none
+too_late            parked/none+F   cancelled/none
+busy                retrying/none   cancelled/none
+interaction_reused  parked+F        parked+F
+answer_unreadable   parked/done+F   parked/done+F
+superseded_too_late unknown+Q       unknown+Q
+no_simulator        parked/none+F   cancelled/none
+"""
+_STATED = {
+    "interaction_reused": Effect.UNKNOWN,
+    "superseded_too_late": Effect.UNKNOWN,
+    "answer_unreadable": Effect.DONE,
+}
+
+
+@pytest.mark.parametrize("state", ["dispatched", "pending", "unknown"])
+@pytest.mark.parametrize(("code", "column", "expected"), cells(CODE_RULES))
+def test_a_failure_code_with_a_rule_of_its_own_follows_it(state: str, code: str, column: str, expected: str) -> None:
+    before = request(row(state), state=CLOSED if column == "closing" else RequestState.OPEN)
+    failure = Failed(
+        code=code, effect=_STATED.get(code, Effect.NONE), retryable=code in {"never_seen", "absent", "busy"}
+    )
+    found = seen(before, decided(before, reply(before.steps[MAIN], failure)))
+    assert found == expected.replace(state, "=") if expected.startswith(state) else found == expected
+
+
+@pytest.mark.parametrize("code", sorted(set(CODES) - {"interaction_reused", "answer_unreadable"}))
+def test_a_code_that_speaks_of_nothing_having_happened_does_not_count_where_the_effect_is_unknown(code: str) -> None:
+    before = request(row("dispatched"))
+    failure = Failed(code=code, effect=Effect.UNKNOWN, retryable=True)
+    assert seen(before, decided(before, reply(before.steps[MAIN], failure))) == "unknown+Q"
+
+
+# --- timers -----------------------------------------------------------------------------------------------------------
+
+OPEN_TIMERS = """
+             answer   ask    next   deadline       until     epoch
+waiting      .        .      .      .              .         .
+ready        .        .      .      parked+F       .         .
+ready-doubt  .        .      .      unknown+Q      .         .
+dispatched   =+R      .      .      unknown+Q      .         =+R
+returned     .        .      .      .              refused   .
+pending      =+Q      =+Q    .      unknown+Q      .         =+Q
+retrying     .        .      ready  parked+F       .         .
+unknown      =+Q      =+Q    .      =              .         =+Q
+parked       .        .      .      .              .         .
+succeeded    .        .      .      .              .         .
+refused      .        .      .      .              .         .
+skipped      .        .      .      .              .         .
+failed       .        .      .      .              .         .
+expired      .        .      .      .              .         .
+cancelled    .        .      .      .              .         .
+"""
+
+CLOSING_TIMERS = """
+             answer   ask    next   deadline       until     epoch
+dispatched   =+W      .      .      unknown+Q      .         =+W
+pending      =+Q      =+Q    .      unknown+Q      .         =+Q
+unknown      =+Q      =+Q    .      parked+F       .         =+Q
+parked       .        .      .      .              .         .
+succeeded    .        .      .      .              .         .
+refused      .        .      .      .              .         .
+skipped      .        .      .      .              .         .
+failed       .        .      .      .              .         .
+expired      .        .      .      .              .         .
+cancelled    .        .      .      .              .         .
+"""
+
+COMPENSATION_TIMERS = """
+             answer   ask    next   deadline       until     epoch
+ready        .        .      .      parked+LF      .         .
+dispatched   =+R      .      .      unknown+Q      .         =+R
+pending      =+Q      =+Q    .      unknown+Q      .         =+Q
+retrying     .        .      ready  parked+LF      .         .
+unknown      =+Q      =+Q    .      parked+LF      .         =+Q
+parked       .        .      .      .              .         .
+succeeded    .        .      .      .              .         .
+failed       .        .      .      .              .         .
+"""
+
+
+def _after(before: Request, key: StepKey, column: str) -> str:
+    """What the timer, which is due now, makes of the row."""
+    if column == "epoch":
+        return seen(before, decided(before, EpochBegan()), key)
+    changes: dict[str, Any] = {f"{column}_at": NOW}
+    if column == "deadline" and before.steps[key].state not in {StepState.PARKED, StepState.RETURNED}:
+        changes["expires_at"] = NOW - SETTINGS.deadline_grace
+    due = replace(before.steps[key], **changes)
+    before = replace(before, steps={**before.steps, key: due})
+    event = TimerFired(step=key, timer=column, at=NOW, edit=due.edit, attempt=due.attempt)  # type: ignore[arg-type]
+    return seen(before, decided(before, event), key)
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(OPEN_TIMERS))
+def test_a_timer_or_a_new_epoch_does_what_the_table_says(name: str, column: str, expected: str) -> None:
+    assert _after(request(_named(name)), MAIN, column) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(CLOSING_TIMERS))
+def test_while_closing_a_timer_never_sends_the_task_again(name: str, column: str, expected: str) -> None:
+    assert _after(request(_named(name), state=CLOSED), MAIN, column) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(COMPENSATION_TIMERS))
+def test_a_compensation_is_sent_again_while_closing(name: str, column: str, expected: str) -> None:
+    assert _after(request(row("succeeded"), _named(name, BACK), state=CLOSED), BACK, column) == expected
+
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+OPEN_COMMANDS = """
+             supplement give_up         replay    edit      answer           skip
+waiting      409        409             409       409       409              skipped
+ready        409        failed          409       =         succeeded/done   skipped
+ready-doubt  409        409             409       409       409              409
+dispatched   409        409             409       409       409              409
+returned     ready      failed          409       409       succeeded/done   skipped
+pending      409        409             =+Q       409       succeeded/done+W 409
+retrying     409        failed          ready     ready     succeeded/done   skipped
+unknown      409        409             =+Q       409       succeeded/done+W 409
+parked-none  409        failed+X        ready+X   ready+X   succeeded/done+X skipped+X
+parked       409        failed+LX       unknown+QX ready+X  succeeded/done+WX 409
+parked-done  409        failed+CX       ready+X   409       succeeded+X      409
+succeeded    409        409             409       409       409              409
+refused      409        409             409       409       409              409
+skipped      409        409             409       409       409              409
+failed       409        409             409       409       409              409
+expired      409        409             409       409       409              409
+cancelled    409        409             409       409       409              409
+"""
+
+CLOSING_COMMANDS = """
+             supplement give_up         replay     edit   answer             skip
+dispatched   409        409             409        409    409                409
+pending      409        409             =+Q        409    succeeded/done+WC  409
+unknown      409        409             =+Q        409    succeeded/done+WC  409
+parked       409        failed+LX       unknown+QX 409    succeeded/done+WCX 409
+parked-done  409        failed+CX       unknown+QX 409    succeeded+CX       409
+succeeded    409        409             409        409    409                409
+refused      409        409             409        409    409                409
+skipped      409        409             409        409    409                409
+failed       409        409             409        409    409                409
+expired      409        409             409        409    409                409
+cancelled    409        409             409        409    409                409
+"""
+
+COMPENSATION_COMMANDS = """
+             supplement give_up         replay     edit   answer             skip
+waiting      409        409             409        409    409                409
+ready        409        409             409        409    succeeded/done     409
+dispatched   409        409             409        409    409                409
+pending      409        409             =+Q        409    succeeded/done+W   409
+retrying     409        failed+L        ready      409    succeeded/done     409
+unknown      409        409             =+Q        409    succeeded/done     409
+parked-none  409        failed+LX       ready+X    409    succeeded/done+X   409
+parked       409        failed+LX       unknown+QX 409    succeeded/done+X   409
+succeeded    409        409             409        409    409                409
+failed       409        409             409        409    succeeded/done     409
+"""
+
+
+def _command(column: str, key: StepKey, attempt: int) -> Event:
+    by: dict[str, Any] = {"step": key, "actor": "clerk-7", "reason": "asked by phone"}
+    match column:
+        case "supplement":
+            return Supplemented(step=key, attempt=attempt, input_id=5, actor="applicant")
+        case "give_up":
+            return GaveUp(**by)
+        case "replay":
+            return ReplayAsked(**by)
+        case "edit":
+            return Edited(**by, input_id=5)
+        case "answer":
+            return AnsweredByHand(**by, reply=REPLIES["completed"], payload_id=9, digest="by hand")
+    return SkipAsked(**by)
+
+
+def _optional(one: StepDefinition) -> StepDefinition:
+    # Optional steps can be skipped; their failure does not close the request, which the cells leave out of account.
+    return replace(one, optional=True)
+
+
+OPTIONAL = service(_optional(step("main", compensate=back(), needs=("other",))), step("other"))
+
+
+def _commanded(before: Request, key: StepKey, column: str) -> str:
+    decision = decided(before, _command(column, key, before.steps[key].attempt), OPTIONAL)
+    return seen(before, decision, key)
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(OPEN_COMMANDS))
+def test_a_command_fits_the_row_as_it_is_or_is_a_conflict(name: str, column: str, expected: str) -> None:
+    assert _commanded(request(_named(name)), MAIN, column) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(CLOSING_COMMANDS))
+def test_while_closing_people_can_only_help_to_end(name: str, column: str, expected: str) -> None:
+    assert _commanded(request(_named(name), state=CLOSED), MAIN, column) == expected
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(COMPENSATION_COMMANDS))
+def test_people_can_help_a_compensation(name: str, column: str, expected: str) -> None:
+    later = row("dispatched", replace(BACK, step="other"))
+    definition = service(step("main", compensate=back()), step("other", compensate=back()))
+    before = request(row("succeeded"), _named(name, BACK), row("succeeded", StepKey(step="other")), later, state=CLOSED)
+    decision = decided(before, _command(column, BACK, 2), definition)
+    assert seen(before, decision, BACK) == expected
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+CLOSING_BEGINS = """
+             begin            terminate
+waiting      cancelled        cancelled
+ready        cancelled        cancelled
+ready-doubt  unknown+Q        cancelled+L
+dispatched   =+W              cancelled+L
+returned     cancelled        cancelled
+pending      =+W              cancelled+L
+retrying     cancelled        cancelled
+unknown      =+QW             cancelled+L
+parked-none  cancelled+X      cancelled+X
+parked       =+Q              cancelled+LX
+parked-done  .                cancelled+LX
+succeeded    .+C              .
+refused      .                .
+skipped      .                .
+failed       .                .
+failed-doubt =+L              .
+failed-done  .+C              .
+expired      .                .
+"""
+
+
+@pytest.mark.parametrize(("name", "column", "expected"), cells(CLOSING_BEGINS))
+def test_closing_cancels_what_waits_withdraws_what_was_sent_and_takes_back_what_was_done(
+    name: str, column: str, expected: str
+) -> None:
+    before = request(_named(name))
+    by = {"actor": "portal", "reason": "changed my mind"}
+    decision = decided(before, CancelAsked(**by) if column == "begin" else TerminateAsked(**by))
+    wanted = "+C" if BACK in decision.request.steps else ""
+    found = seen(before, decision)
+    # Wanting a compensation is a fact of the compensation's row.
+    assert (f".{wanted}" if found in {"=+C", "."} else found) == expected
+    assert decision.request.state is (CLOSED if column == "begin" else RequestState.CANCELLED)
+
+
+# --- the tables themselves --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        REPLIES_OPEN,
+        REPLIES_CLOSING,
+        REPLIES_COMPENSATION,
+        REPLIES_OLDER,
+        REPLIES_OLDER_COMPENSATION,
+        TIMERS_OPEN,
+        TIMERS_CLOSING,
+        TIMERS_COMPENSATION,
+        COMMANDS_OPEN,
+        COMMANDS_CLOSING,
+        COMMANDS_COMPENSATION,
+        CLOSING,
+    ],
+)
+def test_a_table_has_a_cell_for_every_state_and_column(table: dict[tuple[StepState, str], str]) -> None:
+    columns = {column for _, column in table}
+    assert set(table) == {(state, column) for state in StepState for column in columns}
+
+
+def test_a_ready_row_is_dispatched_once() -> None:
+    before = request(row("ready", sent_edit=None, first_sent=None))
+    leaves = Dispatched(step=MAIN, journal_id="journal", task_id=3, message_id="task")
+    first = decided(before, leaves)
+    assert seen(before, first) == "dispatched/unknown"
+    assert decided(first.request, leaves).facts == ()
+
+
+def test_the_service_of_these_tables_is_what_the_tables_speak_of() -> None:
+    main = SERVICE.steps["main"]
+    assert (main.compensate is not None, main.on_deadline, main.on_exhausted) == (True, "park", "park")
