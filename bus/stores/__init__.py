@@ -1,0 +1,1 @@
+"""The truth of the bus side: the Store port over SQL."""

@@ -1,0 +1,155 @@
+"""Writes besides the hot statements, in SQLAlchemy Core, the same for every dialect: functions on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, delete, insert, or_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bus.message.instant import Instant
+from bus.ports import AgencyRow, Changes, DeskRow, FailureRow, Payload
+from bus.process.decision import FailureClosed
+from bus.stores import queries, rows, seldom_rows
+from bus.stores.schema import agency, definition, desk, failure, outbox, payload, result, setting, token
+
+
+def _named(table: Table, row: rows.Row) -> dict[str, Any]:
+    return {column.name: value for column, value in zip(table.columns, row, strict=True)}
+
+
+def _insert(connection: Connection, table: Table, values: Sequence[rows.Row]) -> None:
+    if values:
+        connection.execute(insert(table), [_named(table, row) for row in values])
+
+
+def _save(
+    connection: Connection, table: Table, values: Sequence[rows.Row], by: Collection[str], kept: Collection[str] = ()
+) -> None:
+    """Insert, or replace all columns but ``by`` and ``kept`` where a row with the same ``by`` is there."""
+    if not values:
+        return
+    upsert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    replaced = {column.name: upsert.excluded[column.name] for column in table.columns}
+    for name in (*by, *kept):
+        del replaced[name]
+    upsert = upsert.on_conflict_do_update(index_elements=list(by), set_=replaced)
+    connection.execute(upsert, [_named(table, row) for row in values])
+
+
+# --- within a batch -------------------------------------------------------------------------------------------------
+
+
+def write(connection: Connection, changes: Changes) -> None:
+    """The lists of a batch that are seldom long."""
+    close_failures(connection, changes.failures_closed)
+    _insert(
+        connection, failure, [seldom_rows.failure_row(row) for row in sorted(changes.failures, key=lambda row: row.key)]
+    )
+    save_desk(connection, changes.desk)
+    save_agencies(connection, changes.agencies)
+
+
+def close_failures(connection: Connection, closed: Sequence[tuple[int, FailureClosed, Instant]]) -> None:
+    """Close the failures of these steps, or of the requests themselves, that were open before this batch."""
+    for request_key, over, when in closed:
+        name, item, kind = (None, None, None) if over.step is None else rows.key_columns(over.step)
+        of_step = and_(
+            failure.c.step.is_not_distinct_from(name),
+            failure.c.item.is_not_distinct_from(item),
+            failure.c.kind.is_not_distinct_from(kind),
+        )
+        is_open = and_(failure.c.request_key == request_key, failure.c.closed_at.is_(None))
+        connection.execute(update(failure).where(is_open, of_step).values(closed_at=when, how_closed=over.how))
+
+
+def save_desk(connection: Connection, tasks: Sequence[DeskRow]) -> None:
+    """Insert, or replace by request and step; the row keeps its first key, by which clerks know it."""
+    by = ("request_key", "step", "item", "kind")
+    _save(
+        connection,
+        desk,
+        [seldom_rows.desk_row(row) for row in sorted(tasks, key=lambda row: row.key)],
+        by,
+        kept=("key",),
+    )
+
+
+def save_agencies(connection: Connection, agencies: Sequence[AgencyRow]) -> None:
+    """Insert or replace."""
+    _save(
+        connection,
+        agency,
+        [seldom_rows.agency_row(row) for row in sorted(agencies, key=lambda row: row.agency)],
+        ["agency"],
+    )
+
+
+# --- alone ----------------------------------------------------------------------------------------------------------
+
+
+def confirm(connection: Connection, keys: Collection[int]) -> None:
+    """Delete confirmed outbox rows."""
+    connection.execute(delete(outbox).where(outbox.c.key.in_(sorted(keys))))
+
+
+def collect(connection: Connection, consumer: str, keys: Collection[int], now: Instant) -> int:
+    """Mark results of this consumer as collected; how many were not before."""
+    theirs = and_(result.c.consumer == consumer, result.c.key.in_(sorted(keys)), result.c.collected_at.is_(None))
+    return connection.execute(update(result).where(theirs).values(collected_at=now)).rowcount
+
+
+def claim(connection: Connection, key: int, clerk: str, draft: Payload | None, now: Instant) -> bool:
+    """Open, or claimed by this clerk -> claimed by this clerk; a new draft takes the place of the old one's bytes."""
+    was = queries.desk_row(connection, key)
+    may = or_(desk.c.state == "open", and_(desk.c.state == "claimed", desk.c.clerk == clerk))
+    values: dict[str, Any] = {"state": "claimed", "clerk": clerk, "changed_at": now}
+    if draft is not None:
+        values["draft_id"] = draft.id
+    if was is None or not connection.execute(update(desk).where(desk.c.key == key, may).values(values)).rowcount:
+        return False
+    if draft is not None:
+        connection.execute(delete(payload).where(payload.c.id == was.draft_id))
+        _insert(connection, payload, [rows.payload_row(draft)])
+    return True
+
+
+def release(connection: Connection, key: int, clerk: str, now: Instant) -> bool:
+    """Claimed by this clerk -> open; the draft stays for the next one."""
+    theirs = and_(desk.c.key == key, desk.c.state == "claimed", desk.c.clerk == clerk)
+    values = {"state": "open", "clerk": None, "changed_at": now}
+    return connection.execute(update(desk).where(theirs).values(values)).rowcount == 1
+
+
+def note_failure(connection: Connection, row: FailureRow, evidence: Payload | None) -> None:
+    """A failure without a request, with its raw bytes."""
+    if evidence is not None:
+        _insert(connection, payload, [rows.payload_row(evidence)])
+    _insert(connection, failure, [seldom_rows.failure_row(row)])
+
+
+def save_agency(connection: Connection, row: AgencyRow, expected: AgencyRow | None) -> bool:
+    """Replace the row if it is what was expected; an agency without a row has the defaults."""
+    defaults = AgencyRow(agency=row.agency)
+    found = queries.agencies(connection, [row.agency]).get(row.agency, defaults)
+    if found != (expected or defaults):
+        return False
+    save_agencies(connection, [row])
+    return True
+
+
+def save_definition(connection: Connection, revision: str, closure: bytes) -> None:
+    """Keep a closure under its hash; the same again is nothing."""
+    if queries.closure(connection, revision) is None:
+        _insert(connection, definition, [(revision, closure)])
+
+
+def save_setting(connection: Connection, name: str, value: str) -> None:
+    """Set a setting of the installation."""
+    _save(connection, setting, [(name, value)], ["name"])
+
+
+def save_token(connection: Connection, token_hash: str, user: str, role: str, agency: str | None) -> None:
+    """Keep a token's hash; the same token again replaces whom it names."""
+    _save(connection, token, [(token_hash, user, role, agency)], ["token_hash"])

@@ -1,0 +1,268 @@
+"""Reads of people and of the shell, in SQLAlchemy Core, the same for every dialect: functions on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select, text, union
+
+from bus.errors import NotFoundError
+from bus.ports import AgencyRow, DeskRow, FailureRow, Line, ResultRow, StepRef, Submission
+from bus.process.state import ALIVE, RequestState, StepKey, StepState
+from bus.stores import rows, seldom_rows
+from bus.stores.schema import (
+    IS_MOVING,
+    MOVING,
+    agency,
+    definition,
+    desk,
+    failure,
+    payload,
+    request,
+    result,
+    setting,
+    step,
+    submission,
+    token,
+)
+
+_T = TypeVar("_T")
+
+_ALIVE = sorted(ALIVE)
+_IS_MOVING = text(IS_MOVING)
+
+
+def _page(table: Table, after: int, most: int) -> Select[Any]:
+    """A page of a table by key: the rows after ``after``, never an offset."""
+    return select(table).where(table.c.key > after).order_by(table.c.key).limit(most)
+
+
+def _of_step(table: Table, request_key: int, key: StepKey) -> Any:
+    name, item, kind = rows.key_columns(key)
+    return and_(table.c.request_key == request_key, table.c.step == name, table.c.item == item, table.c.kind == kind)
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+def key_of(connection: Connection, request_id: str) -> int:
+    """The key of a request; NotFoundError."""
+    key = connection.scalar(select(request.c.key).where(request.c.id == request_id))
+    if key is None:
+        raise NotFoundError(f"There is no request {request_id}.", mend="Compare the id with the receipt.")
+    return int(key)
+
+
+def find(connection: Connection, id_or_tracking: str) -> str | None:
+    """The request that an id or a tracking code names."""
+    by_tracking = select(submission.c.request_key).where(submission.c.tracking == id_or_tracking)
+    named = or_(request.c.id == id_or_tracking, request.c.key.in_(by_tracking))
+    return connection.scalar(select(request.c.id).where(named))
+
+
+def lines(
+    connection: Connection, consumer: str | None, states: Collection[RequestState], after: int, most: int
+) -> tuple[Line, ...]:
+    """A page of requests, with what each waits for."""
+    query = _page(request, after, most).add_columns(submission.c.tracking)
+    query = query.join_from(request, submission, submission.c.request_key == request.c.key)
+    if consumer is not None:
+        query = query.where(request.c.consumer == consumer)
+    if states:
+        query = query.where(request.c.state.in_([str(state) for state in states]))
+    found = connection.execute(query).all()
+    stopped = _stopped(connection, [row.key for row in found if row.state in _ALIVE])
+    return tuple(_line(row, stopped.get(row.key, set())) for row in found)
+
+
+def _stopped(connection: Connection, keys: list[int]) -> dict[int, set[str]]:
+    """Which of the requests have steps that wait for a person."""
+    waiting = [str(StepState.RETURNED), str(StepState.PARKED)]
+    query = select(step.c.request_key, step.c.state).where(step.c.request_key.in_(keys), step.c.state.in_(waiting))
+    stopped: dict[int, set[str]] = {}
+    for key, state in connection.execute(query):
+        stopped.setdefault(key, set()).add(state)
+    return stopped
+
+
+def _line(row: Row[Any], stopped: set[str]) -> Line:
+    waiting_for = "agency" if row.state in _ALIVE else None
+    if StepState.RETURNED in stopped:
+        waiting_for = "applicant"
+    elif StepState.PARKED in stopped:
+        waiting_for = "operator"
+    return Line(
+        request_id=row.id,
+        request_key=row.key,
+        tracking=row.tracking,
+        consumer=row.consumer,
+        service=row.service,
+        state=RequestState(row.state),
+        waiting_for=waiting_for,
+        accepted_at=row.accepted_at,
+        ended_at=row.ended_at,
+        test=bool(row.test),
+    )
+
+
+def submission_by(connection: Connection, condition: Any) -> Submission | None:
+    """The submission that the condition names."""
+    query = select(submission, request.c.id).join_from(submission, request, submission.c.request_key == request.c.key)
+    row = connection.execute(query.where(condition)).one_or_none()
+    return None if row is None else rows.submission_of(row[-1], row[:-1])
+
+
+def submission_of(connection: Connection, request_id: str) -> Submission | None:
+    """The submission that became this request."""
+    return submission_by(connection, request.c.id == request_id)
+
+
+def submission_under(connection: Connection, consumer: str, submission_key: str) -> Submission | None:
+    """What was accepted under this key."""
+    return submission_by(
+        connection, and_(submission.c.consumer == consumer, submission.c.submission_key == submission_key)
+    )
+
+
+def tracking_taken(connection: Connection, tracking: Collection[str]) -> set[str]:
+    """Which of these tracking codes are in use."""
+    query = select(submission.c.tracking).where(submission.c.tracking.in_(list(tracking)))
+    return set(connection.scalars(query))
+
+
+def totals(connection: Connection) -> dict[RequestState, int]:
+    """How many requests are in each state; states without any are there with 0."""
+    counted = dict.fromkeys(RequestState, 0)
+    for state, count in connection.execute(select(request.c.state, func.count()).group_by(request.c.state)):
+        counted[RequestState(state)] = count
+    return counted
+
+
+def alive_requests(connection: Connection, after: int, most: int) -> tuple[str, ...]:
+    """A page of requests that something is under way for, by key."""
+    alive = select(request.c.key, request.c.id).where(request.c.state.in_(_ALIVE))
+    under_way = select(step.c.request_key).where(_IS_MOVING, step.c.state != str(StepState.PARKED))
+    compensating = select(request.c.key, request.c.id).where(request.c.key.in_(under_way))
+    both = union(alive.where(request.c.key > after), compensating.where(request.c.key > after)).subquery()
+    return tuple(connection.scalars(select(both.c.id).order_by(both.c.key).limit(most)))
+
+
+def open_revisions(connection: Connection) -> set[str]:
+    """Revisions of requests that live, or whose steps are not final yet."""
+    moving = select(step.c.request_key).where(_IS_MOVING)
+    needed = or_(request.c.state.in_(_ALIVE), request.c.key.in_(moving))
+    return set(connection.scalars(select(request.c.revision).where(needed).distinct()))
+
+
+# --- agencies and their steps ---------------------------------------------------------------------------------------
+
+
+def ready(connection: Connection, name: str, most: int) -> tuple[StepRef, ...]:
+    """Ready steps of an agency, earliest deadline first, those without one last."""
+    earliest = (
+        select(step.c.request_key, step.c.step, step.c.item, step.c.kind, step.c.agency, step.c.expires_at)
+        .where(step.c.agency == name, step.c.state == str(StepState.READY), _IS_MOVING)
+        .order_by(step.c.expires_at.nulls_last(), step.c.request_key)
+        .limit(most)
+        .subquery()
+    )
+    query = (
+        select(request.c.id, earliest)
+        .join_from(earliest, request, request.c.key == earliest.c.request_key)
+        .order_by(earliest.c.expires_at.nulls_last(), earliest.c.request_key)
+    )
+    return tuple(
+        StepRef(
+            request_id=row.id,
+            request_key=row.request_key,
+            step=rows.step_key(row.step, row.item, row.kind),
+            agency=row.agency,
+            expires_at=row.expires_at,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def counts(connection: Connection, state: StepState) -> dict[str, int]:
+    """How many steps are in that state, by agency; those of desks left out."""
+    query = select(step.c.agency, func.count()).where(step.c.state == str(state), step.c.desk.is_(False))
+    if state in MOVING:
+        query = query.where(_IS_MOVING)
+    return {row[0]: row[1] for row in connection.execute(query.group_by(step.c.agency))}
+
+
+def agencies(connection: Connection, names: Collection[str] | None = None) -> dict[str, AgencyRow]:
+    """The rows of these agencies, or of all."""
+    query = select(agency) if names is None else select(agency).where(agency.c.agency.in_(list(names)))
+    return {row.agency: seldom_rows.agency_of(row) for row in connection.execute(query)}
+
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+def results(connection: Connection, consumer: str, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+    """A page of a consumer's feed."""
+    query = _page(result, after, most).where(result.c.consumer == consumer).add_columns(payload.c.bytes)
+    query = query.join_from(result, payload, payload.c.id == result.c.payload_id)
+    return tuple((rows.result_of(row[:-1]), row[-1]) for row in connection.execute(query))
+
+
+def desk_page(
+    connection: Connection, name: str | None, states: Collection[str], after: int, most: int
+) -> tuple[DeskRow, ...]:
+    """A page of a desk's tasks, or of all desks'."""
+    query = _page(desk, after, most)
+    if name is not None:
+        query = query.where(desk.c.agency == name)
+    if states:
+        query = query.where(desk.c.state.in_(list(states)))
+    return tuple(seldom_rows.desk_of(row) for row in connection.execute(query))
+
+
+def desk_row(connection: Connection, key: int) -> DeskRow | None:
+    """One task of a desk."""
+    return _only(seldom_rows.desk_of(row) for row in connection.execute(select(desk).where(desk.c.key == key)))
+
+
+def desk_row_of(connection: Connection, request_key: int, key: StepKey) -> DeskRow | None:
+    """The desk's task of a step."""
+    query = select(desk).where(_of_step(desk, request_key, key))
+    return _only(seldom_rows.desk_of(row) for row in connection.execute(query))
+
+
+def failures(connection: Connection, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:  # noqa: FBT001  # the port's word
+    """A page of failures."""
+    query = _page(failure, after, most)
+    if is_open is not None:
+        query = query.where(failure.c.closed_at.is_(None) if is_open else failure.c.closed_at.is_not(None))
+    return tuple(seldom_rows.failure_of(row) for row in connection.execute(query))
+
+
+def failure_row(connection: Connection, key: int) -> FailureRow | None:
+    """One failure."""
+    return _only(seldom_rows.failure_of(row) for row in connection.execute(select(failure).where(failure.c.key == key)))
+
+
+# --- what stands once ----------------------------------------------------------------------------------------------
+
+
+def closure(connection: Connection, revision: str) -> bytes | None:
+    """The bytes of a definition's closure."""
+    return connection.scalar(select(definition.c.closure).where(definition.c.revision == revision))
+
+
+def setting_value(connection: Connection, name: str) -> str | None:
+    """A setting of the installation."""
+    return connection.scalar(select(setting.c.value).where(setting.c.name == name))
+
+
+def token_of(connection: Connection, token_hash: str) -> tuple[str, str, str | None] | None:
+    """(user, role, agency) of a token."""
+    query = select(token.c.user, token.c.role, token.c.agency).where(token.c.token_hash == token_hash)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def _only(found: Iterable[_T]) -> _T | None:
+    return next(iter(found), None)

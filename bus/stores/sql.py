@@ -1,0 +1,240 @@
+"""What every SQL store does alike: the port, over two ways to a connection that a dialect provides."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection, func, select
+
+from bus.message.instant import Instant
+from bus.ports import (
+    AgencyRow,
+    DeskRow,
+    FailureRow,
+    Line,
+    Payload,
+    ResultRow,
+    StepRef,
+    Submission,
+    Transaction,
+)
+from bus.process.state import RequestState, StepKey, StepState
+from bus.stores import commands, queries, recount
+from bus.stores.schema import outbox
+
+
+class SqlTransaction:
+    """The part of a write transaction that is the same for every dialect."""
+
+    def __init__(self, connection: Connection, now: Instant) -> None:
+        self._connection = connection
+        self._now = now
+
+    def now(self) -> Instant:
+        """The store's clock, read when the transaction had begun."""
+        return self._now
+
+    def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
+        """The rows of these agencies; one that has none yet has the defaults."""
+        found = queries.agencies(self._connection, names)
+        return {name: found.get(name) or AgencyRow(agency=name) for name in sorted(names)}
+
+    def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
+        """Ready steps of an agency, earliest deadline first."""
+        return queries.ready(self._connection, agency, most)
+
+    def desk_row(self, request_key: int, step: StepKey) -> DeskRow | None:
+        """The desk row of a step."""
+        return queries.desk_row_of(self._connection, request_key, step)
+
+    def tracking_taken(self, tracking: Collection[str]) -> set[str]:
+        """Which of these tracking codes are in use."""
+        return queries.tracking_taken(self._connection, tracking)
+
+    def submission(self, consumer: str, submission_key: str) -> Submission | None:
+        """What was accepted under this key."""
+        return queries.submission_under(self._connection, consumer, submission_key)
+
+
+class SqlStore(ABC):
+    """The part of the port that is the same for every dialect; the hot statements are the dialect's own."""
+
+    #: Added to the clock; only tests set it.
+    offset: int = 0
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that sees one committed state throughout; StoreUnavailableError."""
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A connection in a write transaction, committed at the end, rolled back on an exception."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A write transaction over batches."""
+
+    def now(self) -> Instant:
+        """The wall clock in milliseconds; it goes back when somebody sets the machine's clock back."""
+        return time.time_ns() // 1_000_000 + self.offset
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def find(self, id_or_tracking: str) -> str | None:
+        """The request id that an id or a canonical tracking code names."""
+        with self.reading() as connection:
+            return queries.find(connection, id_or_tracking)
+
+    def key_of(self, request_id: str) -> int:
+        """The key of a request; NotFoundError."""
+        with self.reading() as connection:
+            return queries.key_of(connection, request_id)
+
+    def requests(
+        self, *, consumer: str | None, states: Collection[RequestState], after: int, most: int
+    ) -> tuple[Line, ...]:
+        """Requests by ascending key after ``after``; without ``states``, those of every state."""
+        with self.reading() as connection:
+            return queries.lines(connection, consumer, states, after, most)
+
+    def submission_of(self, request_id: str) -> Submission | None:
+        """The submission that became this request."""
+        with self.reading() as connection:
+            return queries.submission_of(connection, request_id)
+
+    def alive_requests(self, after: int, most: int) -> tuple[str, ...]:
+        """Ids of requests that something is under way for, by key."""
+        with self.reading() as connection:
+            return queries.alive_requests(connection, after, most)
+
+    def open_revisions(self) -> set[str]:
+        """Revisions that living requests need."""
+        with self.reading() as connection:
+            return queries.open_revisions(connection)
+
+    def totals(self) -> dict[RequestState, int]:
+        """How many requests are in each state, test requests too."""
+        with self.reading() as connection:
+            return queries.totals(connection)
+
+    def recount(self) -> tuple[str, ...]:
+        """What does not add up, one sentence each; empty if all is well."""
+        with self.reading() as connection:
+            return recount.recount(connection)
+
+    # --- agencies ---------------------------------------------------------------------------------------------------
+
+    def counts(self, state: StepState) -> dict[str, int]:
+        """How many steps are in that state, by agency (desks left out)."""
+        with self.reading() as connection:
+            return queries.counts(connection, state)
+
+    def agencies(self) -> dict[str, AgencyRow]:
+        """Every agency that has a row."""
+        with self.reading() as connection:
+            return queries.agencies(connection)
+
+    def save_agency(self, row: AgencyRow, expected: AgencyRow | None) -> bool:
+        """Compare-and-set of an agency's row."""
+        with self.writing() as connection:
+            return commands.save_agency(connection, row, expected)
+
+    # --- outbox and results -----------------------------------------------------------------------------------------
+
+    def confirm(self, keys: Collection[int]) -> None:
+        """Delete confirmed outbox rows."""
+        if keys:
+            with self.writing() as connection:
+                commands.confirm(connection, keys)
+
+    def outbox_depth(self) -> int:
+        """How many messages wait to be published."""
+        with self.reading() as connection:
+            return connection.scalar(select(func.count()).select_from(outbox)) or 0
+
+    def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """The consumer's feed after a cursor, with the bytes."""
+        with self.reading() as connection:
+            return queries.results(connection, consumer, after, most)
+
+    def collect(self, consumer: str, keys: Collection[int]) -> int:
+        """The consumer acknowledged these results; how many were not before."""
+        with self.writing() as connection:
+            return commands.collect(connection, consumer, keys, self.now())
+
+    # --- desk and failures ------------------------------------------------------------------------------------------
+
+    def desk(self, agency: str | None, *, states: Collection[str], after: int, most: int) -> tuple[DeskRow, ...]:
+        """Tasks of a desk by key; without ``states``, those of every state."""
+        with self.reading() as connection:
+            return queries.desk_page(connection, agency, states, after, most)
+
+    def desk_row(self, key: int) -> DeskRow | None:
+        """One task of a desk."""
+        with self.reading() as connection:
+            return queries.desk_row(connection, key)
+
+    def claim(self, key: int, clerk: str, draft: Payload | None) -> bool:
+        """Compare-and-set: open, or claimed by this clerk -> claimed by this clerk."""
+        with self.writing() as connection:
+            return commands.claim(connection, key, clerk, draft, self.now())
+
+    def release(self, key: int, clerk: str) -> bool:
+        """Compare-and-set: claimed by this clerk -> open."""
+        with self.writing() as connection:
+            return commands.release(connection, key, clerk, self.now())
+
+    def failures(self, *, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:
+        """Failures by key."""
+        with self.reading() as connection:
+            return queries.failures(connection, is_open, after, most)
+
+    def failure(self, key: int) -> FailureRow | None:
+        """One failure."""
+        with self.reading() as connection:
+            return queries.failure_row(connection, key)
+
+    def note_failure(self, failure: FailureRow, payload: Payload | None) -> None:
+        """A failure without a request, kept with its raw bytes."""
+        with self.writing() as connection:
+            commands.note_failure(connection, failure, payload)
+
+    # --- what stands once -------------------------------------------------------------------------------------------
+
+    def definition(self, revision: str) -> bytes | None:
+        """The closure under its hash."""
+        with self.reading() as connection:
+            return queries.closure(connection, revision)
+
+    def save_definition(self, revision: str, closure: bytes) -> None:
+        """Keep a closure; the same again is nothing."""
+        with self.writing() as connection:
+            commands.save_definition(connection, revision, closure)
+
+    def epoch(self) -> str | None:
+        """Name of the broker's epoch as the store knows it."""
+        with self.reading() as connection:
+            return queries.setting_value(connection, "epoch")
+
+    def save_epoch(self, epoch: str) -> None:
+        """A new epoch began."""
+        with self.writing() as connection:
+            commands.save_setting(connection, "epoch", epoch)
+
+    def installation(self) -> str:
+        """The id that this store got when it was made."""
+        with self.reading() as connection:
+            return queries.setting_value(connection, "installation") or ""
+
+    def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None) -> None:
+        """A user's bearer token, as its SHA-256."""
+        with self.writing() as connection:
+            commands.save_token(connection, token_hash, user, role, agency)
+
+    def token(self, token_hash: str) -> tuple[str, str, str | None] | None:
+        """(user, role, agency) of a token."""
+        with self.reading() as connection:
+            return queries.token_of(connection, token_hash)

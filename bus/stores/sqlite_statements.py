@@ -1,0 +1,205 @@
+"""The hot statements for SQLite, on the driver's cursor.
+
+Many rows go into one statement. The driver lets go of the interpreter's lock at every step of a statement, and beside
+a busy thread each of those can cost a whole switch interval to take it back: 400 rows one by one took up to a second.
+Rows are cut into pieces of a few fixed sizes, so that the statements are few and stay prepared.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import orjson
+from sqlalchemy import Table
+
+from bus.audit.fact import Fact
+from bus.errors import StaleVersionError
+from bus.message.instant import Instant, Milliseconds
+from bus.ports import Changes, Received
+from bus.process.state import Request, Step, StepKey
+from bus.stores import rows, schema
+
+_SIZES = (64, 16, 4, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """``before``, then as many ``(?, ?, …)`` as there are rows, then ``after``."""
+
+    before: str
+    width: int
+    after: str = ""
+
+
+@cache
+def _text(statement: _Statement, size: int) -> str:
+    one = f"({', '.join('?' * statement.width)})"
+    return f"{statement.before} {', '.join([one] * size)} {statement.after}"
+
+
+def _pieces(values: Sequence[rows.Row]) -> Iterator[Sequence[rows.Row]]:
+    start = 0
+    for size in _SIZES:
+        while len(values) - start >= size:
+            yield values[start : start + size]
+            start += size
+
+
+def _run(cursor: sqlite3.Cursor, statement: _Statement, values: Sequence[rows.Row]) -> int:
+    """Run it for all rows; how many rows of the table it touched."""
+    touched = 0
+    for piece in _pieces(values):
+        cursor.execute(_text(statement, len(piece)), tuple(chain.from_iterable(piece)))
+        touched += cursor.rowcount
+    return touched
+
+
+def _names(table: Table, leave_out: Collection[str] = ()) -> list[str]:
+    return [column.name for column in table.columns if column.name not in leave_out]
+
+
+def _insert(table: Table, after: str = "", leave_out: Collection[str] = ()) -> _Statement:
+    names = _names(table, leave_out)
+    return _Statement(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES", len(names), after)
+
+
+def _among(values: Iterable[Any]) -> tuple[str]:
+    """The argument of ``IN (SELECT value FROM json_each(?))``: one text for any number of values."""
+    return (orjson.dumps(list(values)).decode(),)
+
+
+_STEP_KEY = ("request_key", "step", "item", "kind")
+_REQUESTS = f"SELECT {', '.join(_names(schema.request))} FROM request"
+_STEPS = f"SELECT {', '.join(_names(schema.step))} FROM step WHERE request_key IN (SELECT value FROM json_each(?))"
+_FACTS = (
+    f"SELECT {', '.join(_names(schema.fact, ['leaf_index']))} FROM fact"
+    " WHERE request_key = (SELECT key FROM request WHERE id = ?) ORDER BY version"
+)
+
+_LEFTOVERS = (
+    f"SELECT {', '.join(f'outbox.{name}' for name in _names(schema.outbox))}, payload.bytes"
+    " FROM outbox JOIN payload ON payload.id = outbox.payload_id"
+    " WHERE outbox.key < ? AND coalesce(outbox.lease_until, 0) <= ? ORDER BY outbox.key LIMIT ?"
+)
+
+_INSERT_INBOX = _insert(schema.inbox, "ON CONFLICT DO NOTHING RETURNING request_key, source, message_id, digest")
+_INSERT_REQUEST = _insert(schema.request)
+_INSERT_SUBMISSION = _insert(schema.submission)
+_INSERT_FACT = _insert(schema.fact, leave_out=["leaf_index"])
+_INSERT_PAYLOAD = _insert(schema.payload)
+_INSERT_OUTBOX = _insert(schema.outbox)
+_INSERT_RESULT = _insert(schema.result)
+_SAVE_STEP = _insert(
+    schema.step,
+    f"ON CONFLICT ({', '.join(_STEP_KEY)}) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _names(schema.step, _STEP_KEY)),
+)
+#: Column 1 is the key, column 2 the version that was read, and the rest is what changes.
+_UPDATE_REQUEST = _Statement(
+    f"UPDATE request SET {', '.join(f'{name} = new.column{place}' for place, name in enumerate(rows.CHANGING, 3))}"
+    " FROM (VALUES",
+    len(rows.CHANGING) + 2,
+    ") AS new WHERE request.key = new.column1 AND request.version = new.column2",
+)
+
+
+def load(cursor: sqlite3.Cursor, request_ids: Collection[str]) -> dict[str, Request]:
+    """These requests with their steps, by id, in the order of their keys."""
+    found = cursor.execute(
+        f"{_REQUESTS} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY key", _among(request_ids)
+    )
+    return {request.id: request for request in _with_steps(cursor, found.fetchall())}
+
+
+def due(cursor: sqlite3.Cursor, now: Instant, most: int) -> tuple[Request, ...]:
+    """Requests whose least timer is not after ``now``, earliest first."""
+    found = cursor.execute(f"{_REQUESTS} WHERE due <= ? ORDER BY due, key LIMIT ?", (now, most))
+    return tuple(_with_steps(cursor, found.fetchall()))
+
+
+def next_due(cursor: sqlite3.Cursor) -> Instant | None:
+    """The least timer of all requests."""
+    found: Instant | None = cursor.execute("SELECT min(due) FROM request WHERE due IS NOT NULL").fetchone()[0]
+    return found
+
+
+def lease(cursor: sqlite3.Cursor, before: int, most: int, now: Instant, length: Milliseconds) -> list[rows.Row]:
+    """Outbox rows with keys below ``before`` that nobody leases at ``now``, each with its bytes; leased from now on."""
+    found = cursor.execute(_LEFTOVERS, (before, now, most)).fetchall()
+    keys = [row[0] for row in found]
+    cursor.execute(
+        "UPDATE outbox SET lease_until = ? WHERE key IN (SELECT value FROM json_each(?))", (now + length, *_among(keys))
+    )
+    return found
+
+
+def _with_steps(cursor: sqlite3.Cursor, found: Sequence[rows.Row]) -> list[Request]:
+    steps: dict[int, dict[StepKey, Step]] = {row[0]: {} for row in found}
+    for row in cursor.execute(_STEPS, _among(steps)).fetchall():
+        step = rows.step_of(row)
+        steps[row[0]][step.key] = step
+    return [rows.request_of(row, steps[row[0]]) for row in found]
+
+
+def facts(cursor: sqlite3.Cursor, request_id: str) -> tuple[Fact, ...]:
+    """All facts of a request, in order."""
+    return tuple(rows.fact_of(request_id, row) for row in cursor.execute(_FACTS, (request_id,)).fetchall())
+
+
+def payloads(cursor: sqlite3.Cursor, ids: Collection[int]) -> dict[int, bytes]:
+    """Bytes by payload id; unknown ids are absent."""
+    found = cursor.execute("SELECT id, bytes FROM payload WHERE id IN (SELECT value FROM json_each(?))", _among(ids))
+    return dict(found.fetchall())
+
+
+def receive(cursor: sqlite3.Cursor, received: Sequence[Received]) -> tuple[bool, ...]:
+    """Record what was received; whether each was new."""
+    keys = [(each.request_key, each.source, each.message_id, each.digest) for each in received]
+    fresh: set[rows.Row] = set()
+    for piece in _pieces(sorted(keys)):
+        cursor.execute(_text(_INSERT_INBOX, len(piece)), tuple(chain.from_iterable(piece)))
+        fresh.update(cursor.fetchall())
+    told = []
+    for key in keys:
+        told.append(key in fresh)
+        fresh.discard(key)  # the same one again in this batch is not new
+    return tuple(told)
+
+
+def write(cursor: sqlite3.Cursor, changes: Changes) -> None:
+    """Write the hot lists of a batch, key-sorted; StaleVersionError if a request is not as it was read."""
+    if changes.confirmed:
+        cursor.execute("DELETE FROM outbox WHERE key IN (SELECT value FROM json_each(?))", _among(changes.confirmed))
+    _update_requests(cursor, changes.updates)
+    _run(cursor, _INSERT_REQUEST, _sorted([rows.request_row(request) for request in changes.requests]))
+    _run(cursor, _INSERT_SUBMISSION, _sorted([rows.submission_row(submission) for submission in changes.submissions]))
+    _run(cursor, _SAVE_STEP, _sorted([rows.step_row(*step) for step in changes.steps], 4))
+    _run(cursor, _INSERT_FACT, _sorted([rows.fact_row(*fact) for fact in changes.facts], 2))
+    _run(cursor, _INSERT_PAYLOAD, _sorted([rows.payload_row(payload) for payload in changes.payloads]))
+    _run(cursor, _INSERT_OUTBOX, _sorted([rows.outbox_row(row) for row in changes.outbox]))
+    _run(cursor, _INSERT_RESULT, _sorted([rows.result_row(row) for row in changes.results]))
+
+
+def _update_requests(cursor: sqlite3.Cursor, updates: Sequence[tuple[Request, int]]) -> None:
+    values: list[rows.Row] = []
+    for request, version in updates:
+        key, *changes = rows.request_changes(request)
+        values.append((key, version, *changes))
+    updated = _run(cursor, _UPDATE_REQUEST, _sorted(values))
+    if updated != len(values):
+        raise StaleVersionError(
+            f"{len(values) - updated} of {len(values)} requests are not in the version that was read.",
+            mend="Load them again and decide again.",
+        )
+
+
+def _sorted(values: list[rows.Row], width: int = 1) -> list[rows.Row]:
+    """By the first ``width`` columns, which are the key."""
+    values.sort(key=itemgetter(*range(width)))
+    return values

@@ -1,0 +1,266 @@
+"""What every store promises to people: feeds, desks, failures, lists, and what stands once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bus.errors import NotFoundError
+from bus.ports import Changes, DeskRow, Payload, ResultRow, Store
+from bus.process.decision import FailureClosed
+from bus.process.state import Kind, RequestState, Step, StepKey, StepState
+from tests.conformance import store_values as values
+from tests.conformance.store_values import NAME, NOW, PARTNER, TAX, Place, accept, accepted, put
+
+
+class PeopleContract:
+    """The promises; ``place`` comes from the suite."""
+
+    @pytest.fixture
+    def store(self, place: Place) -> Iterator[Store]:
+        store = place.open()
+        yield store
+        store.close()
+
+    # --- results --------------------------------------------------------------------------------------------------
+
+    def test_a_feed_is_read_by_cursor_and_belongs_to_its_consumer(self, store: Store) -> None:
+        rows = [self._result(store, "one_stop_shop") for _ in range(3)]
+        other = self._result(store, "portal")
+
+        feed = store.results("one_stop_shop", after=0, most=2)
+        assert feed == tuple((row, f"result {row.request_id}".encode()) for row in rows[:2])
+        assert [row for row, _ in store.results("one_stop_shop", after=feed[-1][0].key, most=2)] == rows[2:]
+        assert [row for row, _ in store.results("portal", after=0, most=9)] == [other]
+
+    def test_a_result_is_collected_once_and_by_its_consumer_only(self, store: Store) -> None:
+        rows = [self._result(store, "one_stop_shop") for _ in range(2)]
+        keys = [row.key for row in rows]
+
+        assert store.collect("portal", keys) == 0
+        assert store.collect("one_stop_shop", keys[:1]) == 1
+        assert store.collect("one_stop_shop", keys) == 1
+
+        collected = [row.collected_at for row, _ in store.results("one_stop_shop", after=0, most=9)]
+        assert all(when is not None and when <= store.now() for when in collected)
+
+    def _result(self, store: Store, consumer: str) -> ResultRow:
+        each = accepted(state=RequestState.COMPLETED, consumer=consumer)
+        accept(store, each)
+        return each.results[0]
+
+    # --- desk -----------------------------------------------------------------------------------------------------
+
+    def test_a_task_of_a_desk_is_found_by_key_and_by_step_and_listed_by_agency_and_state(self, store: Store) -> None:
+        request = accept(store, accepted())
+        row, item = values.desk_row(request), values.desk_row(request, PARTNER, agency="cairo", state="answered")
+        put(store, Changes(desk=[row, item]))
+
+        assert store.desk_row(row.key) == row
+        with store.transaction() as transaction:
+            assert transaction.desk_row(request.key, PARTNER) == item
+            assert transaction.desk_row(request.key, NAME) is None
+        assert store.desk("giza", states=["open"], after=0, most=9) == (row,)
+        assert store.desk("giza", states=["answered"], after=0, most=9) == ()
+        assert store.desk(None, states=[], after=0, most=9) == (row, item)
+        assert store.desk(None, states=[], after=row.key, most=9) == (item,)
+
+    def test_a_new_attempt_replaces_the_task_and_keeps_its_key(self, store: Store) -> None:
+        request = accept(store, accepted())
+        row = values.desk_row(request)
+        again = replace(row, key=values.key(), attempt=2, state="claimed", clerk="mona")
+        put(store, Changes(desk=[row]), Changes(desk=[again]))
+
+        assert store.desk(None, states=[], after=0, most=9) == (replace(again, key=row.key),)
+
+    def test_of_many_clerks_exactly_one_gets_the_task(self, store: Store) -> None:
+        row = self._task(store)
+        clerks = [f"clerk{number}" for number in range(8)]
+        start = threading.Barrier(len(clerks))
+
+        def claim(clerk: str) -> bool:
+            start.wait()
+            return store.claim(row.key, clerk, None)
+
+        with ThreadPoolExecutor(len(clerks)) as pool:
+            claimed = list(pool.map(claim, clerks))
+
+        now = store.desk_row(row.key)
+        assert claimed.count(True) == 1
+        assert now is not None
+        assert (now.state, now.clerk) == ("claimed", clerks[claimed.index(True)])
+
+    def test_a_draft_replaces_the_one_before_and_only_its_clerk_writes_it(self, store: Store) -> None:
+        row = self._task(store)
+        drafts = [Payload(id=values.key(), request_key=row.request_key, bytes=b"draft") for _ in range(3)]
+
+        assert store.claim(row.key, "mona", drafts[0])
+        assert not store.claim(row.key, "omar", drafts[1])
+        assert store.claim(row.key, "mona", drafts[2])
+        assert store.claim(row.key, "mona", None)
+
+        now = store.desk_row(row.key)
+        assert now is not None
+        assert now.draft_id == drafts[2].id
+        assert set(store.payloads([draft.id for draft in drafts])) == {drafts[2].id}
+
+    def test_only_its_clerk_gives_a_task_back_and_then_anybody_may_take_it(self, store: Store) -> None:
+        row = self._task(store)
+        store.claim(row.key, "mona", None)
+
+        assert not store.release(row.key, "omar")
+        assert store.release(row.key, "mona")
+        assert not store.release(row.key, "mona")
+        assert store.claim(row.key, "omar", None)
+
+    @pytest.mark.parametrize("state", ["answered", "withdrawn"])
+    def test_a_task_that_is_over_cannot_be_claimed(self, store: Store, state: str) -> None:
+        row = self._task(store, state=state, clerk="mona")
+
+        assert not store.claim(row.key, "mona", None)
+        assert not store.claim(values.key(), "mona", None)
+
+    def _task(self, store: Store, **more: Any) -> DeskRow:
+        row = values.desk_row(accept(store, accepted()), **more)
+        put(store, Changes(desk=[row]))
+        return row
+
+    # --- failures -------------------------------------------------------------------------------------------------
+
+    def test_failures_of_a_step_close_together_and_leave_those_of_others_open(self, store: Store) -> None:
+        request, other = (accept(store, accepted()) for _ in range(2))
+        mine = [values.failure_row(request), values.failure_row(request, code="poison")]
+        rest = [
+            values.failure_row(request, NAME),
+            values.failure_row(request, StepKey(step="tax", kind=Kind.COMPENSATION)),
+            values.failure_row(request, None),
+            values.failure_row(other),
+        ]
+        put(store, Changes(failures=[*mine, *rest]))
+
+        put(store, Changes(failures_closed=[(request.key, FailureClosed(step=TAX, how="answered late"), NOW + 5)]))
+
+        closed = tuple(replace(row, closed_at=NOW + 5, how_closed="answered late") for row in mine)
+        assert store.failures(is_open=False, after=0, most=9) == closed
+        assert store.failures(is_open=True, after=0, most=9) == tuple(rest)
+        assert store.failures(is_open=None, after=mine[0].key, most=2) == (closed[1], rest[0])
+        assert store.failure(mine[0].key) == closed[0]
+        assert store.failure(1) is None
+
+    def test_failures_of_the_request_itself_close_without_those_of_its_steps(self, store: Store) -> None:
+        request = accept(store, accepted())
+        own, of_step = values.failure_row(request, None), values.failure_row(request)
+        put(store, Changes(failures=[own, of_step]))
+
+        put(store, Changes(failures_closed=[(request.key, FailureClosed(step=None, how="ended"), NOW)]))
+
+        assert store.failures(is_open=True, after=0, most=9) == (of_step,)
+
+    def test_a_failure_that_closes_before_one_opens_leaves_the_new_one_open(self, store: Store) -> None:
+        request = accept(store, accepted())
+        old, new = values.failure_row(request), values.failure_row(request)
+        put(store, Changes(failures=[old]))
+
+        over = (request.key, FailureClosed(step=TAX, how="replayed"), NOW)
+        put(store, Changes(failures=[new], failures_closed=[over]))
+
+        assert store.failures(is_open=True, after=0, most=9) == (new,)
+
+    def test_what_belongs_to_no_request_is_kept_with_its_raw_bytes(self, store: Store) -> None:
+        raw = Payload(id=values.key(), request_key=None, bytes=b"\xff\x00not json")
+        failure = values.failure_row(None, None, payload_id=raw.id, code="invalid-message")
+
+        store.note_failure(failure, raw)
+        store.note_failure(bare := values.failure_row(None, None), None)
+
+        assert store.failures(is_open=True, after=0, most=9) == (failure, bare)
+        assert store.payloads([raw.id]) == {raw.id: raw.bytes}
+        assert store.recount() == ()
+
+    # --- lists and what stands once -------------------------------------------------------------------------------
+
+    def test_requests_are_listed_by_key_consumer_and_state_with_what_they_wait_for(self, store: Store) -> None:
+        parked, returned = values.step(state=StepState.PARKED), values.step(NAME, state=StepState.RETURNED)
+        made = [
+            accept(store, accepted(values.step())),
+            accept(store, accepted(parked)),
+            accept(store, accepted(parked, returned, state=RequestState.CLOSING, consumer="portal")),
+            accept(store, accepted(replace(parked, left_behind=True), state=RequestState.COMPLETED)),
+        ]
+
+        lines = store.requests(consumer=None, states=[], after=0, most=9)
+
+        assert [line.request_id for line in lines] == [request.id for request in made]
+        assert [line.waiting_for for line in lines] == [request.waiting_for for request in made]
+        assert [line.waiting_for for line in lines] == ["agency", "operator", "applicant", None]
+        assert [line.state for line in lines] == [request.state for request in made]
+        assert [line.ended_at for line in lines] == [request.ended_at for request in made]
+        assert lines[0].tracking == f"T-{made[0].id}"
+        assert store.requests(consumer="portal", states=[], after=0, most=9) == lines[2:3]
+        assert store.requests(consumer=None, states=[RequestState.OPEN], after=0, most=9) == lines[:2]
+        assert store.requests(consumer=None, states=[], after=lines[0].request_key, most=2) == lines[1:3]
+
+    def test_every_request_is_counted_in_its_state(self, store: Store) -> None:
+        for state in RequestState:
+            accept(store, accepted(state=state))
+        accept(store, accepted())
+
+        assert store.totals() == {state: 2 if state is RequestState.OPEN else 1 for state in RequestState}
+
+    def test_alive_are_open_and_closing_requests_and_ended_ones_that_still_compensate(self, store: Store) -> None:
+        def undoing(state: StepState) -> Step:
+            return values.step(StepKey(step="name", kind=Kind.COMPENSATION), state=state)
+
+        done, cancelled = values.step(state=StepState.SUCCEEDED), RequestState.CANCELLED
+        alive = [
+            accept(store, accepted(done, revision="r1")),
+            accept(store, accepted(state=RequestState.CLOSING, revision="r2")),
+            accept(store, accepted(undoing(StepState.DISPATCHED), state=cancelled, revision="r3")),
+        ]
+        accept(store, accepted(undoing(StepState.SUCCEEDED), state=cancelled, revision="r4"))
+        accept(store, accepted(done, state=RequestState.COMPLETED, revision="r5"))
+        ids = tuple(request.id for request in alive)
+
+        assert store.alive_requests(0, 9) == ids
+        assert store.alive_requests(0, 2) == ids[:2]
+        assert store.alive_requests(store.key_of(ids[1]), 9) == ids[2:]
+        assert store.open_revisions() == {"r1", "r2", "r3"}
+
+    def test_the_key_of_an_unknown_request_is_not_found(self, store: Store) -> None:
+        request = accept(store, accepted())
+
+        assert store.key_of(request.id) == request.key
+        with pytest.raises(NotFoundError):
+            store.key_of("nobody")
+
+    def test_definitions_epoch_tokens_and_the_installation_outlive_the_process(
+        self, store: Store, place: Place
+    ) -> None:
+        assert (store.definition("r1"), store.epoch(), store.token("h")) == (None, None, None)
+
+        store.save_definition("r1", b"closure")
+        store.save_definition("r1", b"closure")
+        store.save_epoch("e1")
+        store.save_epoch("e2")
+        store.save_token(token_hash="h", user="mona", role="clerk", agency="giza")
+        store.save_token(token_hash="h", user="mona", role="operator", agency=None)
+
+        other = place.open()
+        assert (other.definition("r1"), other.epoch()) == (b"closure", "e2")
+        assert other.token("h") == ("mona", "operator", None)
+        assert other.installation() == store.installation() != ""
+        other.close()
+
+    def test_the_clock_of_a_transaction_stands_still(self, store: Store) -> None:
+        before = store.now()
+        with store.transaction() as transaction:
+            now = transaction.now()
+            setattr(store, "offset", 3_600_000)  # noqa: B010  # the port has no such member: only tests set it
+
+            assert transaction.now() == now
+        assert before <= now < before + 3_600_000 <= store.now()
