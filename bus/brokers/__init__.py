@@ -1,0 +1,1 @@
+"""Concrete brokers behind the ports; chosen in bootstrap only."""
