@@ -1,0 +1,1 @@
+"""Concrete journals of agency hosts behind the ports."""

@@ -1,0 +1,1 @@
+"""Pure: what the agency host does with a task, a query or a withdrawal."""

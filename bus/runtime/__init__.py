@@ -1,0 +1,1 @@
+"""The shell: process manager, dispatcher, relay, timekeeper, agency host."""

@@ -1,0 +1,525 @@
+"""Carries out received tasks: look-up or intent, one call, the result. The journal is written around each call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
+
+from bus.adapter import Absent, Adapter, AgencyUnavailableError, Found, LookUp, Task, Unsure
+from bus.killpoint import reach
+from bus.logs import Log
+from bus.message.envelope import Envelope, decode
+from bus.message.instant import Instant, Milliseconds
+from bus.message.reply import Effect, Failed, Pending, Reply, Unknown
+from bus.ports import JournalChanges, JournalInvalid, JournalReply, JournalResult
+from bus.process.closure import input_contract
+from bus.receiver.failure import failed
+from bus.receiver.gate import Gate, absence_counts, begin, honest, settled
+from bus.receiver.row import JournalIdentity, Row, State, is_live
+from bus.runtime.host_intake import Taken
+from bus.runtime.host_lane import Lane
+from bus.runtime.host_reply import anew, recorded
+from bus.runtime.host_setup import HostSetup, Look, Reread, Work
+from bus.runtime.host_translate import prepare, read
+
+#: Calls that hang past their time-out, each on a thread that cannot be ended; with so many nothing new begins.
+MOST_HUNG = 4
+
+_Answer = TypeVar("_Answer")
+#: (operation, test): what goes into one call.
+_Group: TypeAlias = tuple[str, bool]
+
+
+class _NotBegunError(Exception):
+    """The lease had run out before the first byte: no byte was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """Something on the lane, and what follows from its end. None: it did not end in time."""
+
+    future: Future[Any]
+    #: On the monotonic clock.
+    deadline: Milliseconds
+    finish: Callable[[Future[Any] | None], list[JournalReply]]
+    #: What an end past the deadline is still good for.
+    late: Callable[[Future[Any]], list[JournalReply]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What one interaction came to: its row, what is kept, and the message."""
+
+    row: Row
+    result: JournalResult | None
+    reply: JournalReply
+
+
+class Calls:
+    """The work of one host, one call or look-up at a time, on a lane of its own."""
+
+    def __init__(self, setup: HostSetup, log: Log) -> None:
+        self._setup = setup
+        self._log = log
+        self._works: dict[_Group, deque[Work]] = {}
+        self._looks: deque[Look] = deque()
+        self._rereads: deque[Reread] = deque()
+        self._lane: Lane | None = None
+        self._job: _Job | None = None
+        self._hung: list[_Job] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is on the lane."""
+        return self._job is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is on the lane."""
+        return self._job is None and not (self._looks or self._rereads or any(self._works.values()))
+
+    def waiting(self) -> set[str]:
+        """Interactions that this process has in its queue."""
+        works = {work.row.interaction_id for works in self._works.values() for work in works}
+        return works | {look.row.interaction_id for look in self._looks}
+
+    def add(self, taken: Taken) -> None:
+        """More to do."""
+        for work in taken.works:
+            self._works.setdefault((work.row.operation, work.row.test), deque()).append(work)
+        self._looks.extend(taken.looks)
+        self._rereads.extend(taken.rereads)
+
+    def clear(self) -> None:
+        """Forget what waits: the journal has it."""
+        self._works.clear()
+        self._looks.clear()
+        self._rereads.clear()
+
+    def begin(self) -> list[JournalReply]:
+        """Start the next call or look-up if the lane is free; the replies to what may not begin."""
+        if self._job is not None or len(self._hung) >= MOST_HUNG:
+            return []
+        if self._rereads:
+            return self._read_again()
+        if self._looks:
+            self._start_look_up()
+            return []
+        group = next((group for group, works in self._works.items() if works), None)
+        return self._begin_group(group) if group else []
+
+    def collect(self) -> None:
+        """Ask the adapters for answers to what was pending, if the lane is free."""
+        adapters = [one for one in (self._setup.adapter, self._setup.simulator) if one is not None]
+        able = [one for one in dict.fromkeys(adapters) if type(one).collect is not Adapter.collect]
+        if self._job is not None or not able or len(self._hung) >= MOST_HUNG:
+            return
+
+        def work() -> list[tuple[Adapter, tuple[tuple[str, bytes], ...]]]:
+            return [(adapter, tuple(adapter.collect())) for adapter in able]
+
+        longest = max((manifest.timeout for manifest in self._setup.operations.values()), default=0)
+        self._start(work, longest, self._collected)
+
+    def finish(self, patience: Milliseconds) -> list[JournalReply]:
+        """The replies to what has ended on the lane, after waiting for it up to ``patience``."""
+        replies: list[JournalReply] = []
+        for hung in [one for one in self._hung if one.future.done()]:
+            if hung.late is not None:
+                replies += hung.late(hung.future)
+            self._hung.remove(hung)
+        job = self._job
+        if job is None:
+            return replies
+        left = max(0, job.deadline - self._setup.monotonic())
+        wait((job.future,), timeout=min(patience, left) / 1000)
+        if job.future.done():
+            replies += job.finish(job.future)
+            self._job = None
+        elif self._setup.monotonic() >= job.deadline:
+            replies += job.finish(None)
+            self._give_up(job)
+        return replies
+
+    def close(self) -> None:
+        """Let the lane end."""
+        if self._lane is not None:
+            self._lane.close()
+
+    # --- the lane ---------------------------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        work: Callable[[], Any],
+        timeout: Milliseconds,
+        finish: Callable[[Future[Any] | None], list[JournalReply]],
+        late: Callable[[Future[Any]], list[JournalReply]] | None = None,
+    ) -> None:
+        self._lane = self._lane or Lane(f"legacy-{self._setup.agency}")
+        deadline = self._setup.monotonic() + timeout
+        self._job = _Job(future=self._lane.start(work), deadline=deadline, finish=finish, late=late)
+
+    def _give_up(self, job: _Job) -> None:
+        if self._lane is not None:
+            self._lane.close()
+        self._lane, self._job = None, None
+        self._hung.append(job)
+        self._log.error("host_alarm", alarm="call_hangs", count=len(self._hung), limit=MOST_HUNG)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def _begin_group(self, group: _Group) -> list[JournalReply]:
+        operation, test = group
+        manifest = self._setup.operations.get(operation)
+        queue = self._works[group]
+        works = [queue.popleft() for _ in range(min(len(queue), manifest.batch if manifest else 100))]
+        # The groups take turns.
+        self._works[group] = self._works.pop(group)
+        try:
+            return self._begin_works(works, self._setup.system(test=test), operation)
+        except BaseException:
+            queue.extendleft(reversed(works))
+            raise
+
+    def _begin_works(self, works: Sequence[Work], adapter: Adapter | None, operation: str) -> list[JournalReply]:
+        now, started = self._setup.clock(), self._setup.monotonic()
+        declined: list[tuple[Work, Reply]] = []
+        able: list[Work] = []
+        looks: list[Look] = []
+        for work in works:
+            match self._verdict(work, now, connected=adapter is not None):
+                case Gate.RUN:
+                    able.append(work)
+                case Gate.LOOK_UP:
+                    looks.append(_look_of(work))
+                case Gate.UNKNOWN:
+                    declined.append((work, Unknown()))
+                case reply:
+                    declined.append((work, reply))
+        natives: list[bytes] = []
+        prepared: list[Work] = []
+        if adapter is not None:
+            tasks = [Task(reference=work.row.reference, data=work.message.data or {}) for work in able]
+            for work, native in zip(able, prepare(adapter, operation, tasks), strict=True):
+                if isinstance(native, Failed):
+                    declined.append((work, honest(native, _before(work), self._setup.terms.get(operation))))
+                else:
+                    prepared.append(work)
+                    natives.append(native)
+        begun, sent, intent, replies = self._commit_intents(prepared, natives, declined, now)
+        self._looks.extend(looks)
+        if begun and adapter is not None:
+            reach("host.intended")
+            self._start_call(adapter, operation, begun, sent, intent, started, now)
+        return replies
+
+    def _verdict(self, work: Work, now: Instant, *, connected: bool) -> Gate | Reply:
+        terms = self._setup.terms.get(work.row.operation)
+        margin = self._setup.settings.late_margin
+        verdict = begin(work.row, terms, now, late_margin=margin, connected=connected, absent=work.absent)
+        contract = input_contract(work.row.operation)
+        if verdict is Gate.RUN and not self._setup.contracts.accepts(contract, work.message.data):
+            return honest(failed("invalid_input"), _before(work), terms)
+        return verdict
+
+    def _commit_intents(
+        self,
+        works: Sequence[Work],
+        natives: Sequence[bytes],
+        declined: Sequence[tuple[Work, Reply]],
+        now: Instant,
+    ) -> tuple[list[Work], list[bytes], int, list[JournalReply]]:
+        """One transaction: intents of what begins, replies to what may not; what somebody else took is left out."""
+        begun, sent, told = [], [], []
+        rows: list[Row] = []
+        with self._setup.journal.transaction() as transaction:
+            journal = transaction.identity()
+            current = transaction.load(
+                [work.row.interaction_id for work in works] + [work.row.interaction_id for work, _ in declined]
+            )
+            for work, native in zip(works, natives, strict=True):
+                row = current.get(work.row.interaction_id)
+                if row is not None and _still_waits(row, work):
+                    begun.append(work)
+                    sent.append(native)
+                    rows.append(self._intent(row, native, journal, now))
+            for work, reply in declined:
+                row = current.get(work.row.interaction_id)
+                if row is not None and _still_waits(row, work):
+                    told.append(self._tell(row, work.message.envelope, reply, row.attempt, journal, now))
+            self._write(transaction.write, told, rows)
+        return begun, sent, journal.seq, [one.reply for one in told]
+
+    def _intent(self, row: Row, native: bytes, journal: JournalIdentity, now: Instant) -> Row:
+        terms = self._setup.terms[row.operation]
+        return replace(
+            row,
+            state=State.BEGUN,
+            effect=Effect.UNKNOWN,
+            intent=journal.seq,
+            request_hash=hashlib.sha256(native).digest(),
+            process=self._setup.process,
+            lease_until=now + terms.timeout + terms.lease,
+            begun_at=now if row.begun_at is None else row.begun_at,
+            called_at=now,
+            changed_at=now,
+        )
+
+    def _start_call(
+        self,
+        adapter: Adapter,
+        operation: str,
+        works: Sequence[Work],
+        natives: Sequence[bytes],
+        intent: int,
+        started: Milliseconds,
+        now: Instant,
+    ) -> None:
+        terms, margin = self._setup.terms[operation], self._setup.settings.late_margin
+        # Past this the lease could end before the call, or the bus may have stopped waiting.
+        spare = min([terms.lease, *(w.row.expires_at - margin - now for w in works if w.row.expires_at is not None)])
+        monotonic = self._setup.monotonic
+
+        def call() -> tuple[bytes, ...]:
+            if monotonic() > started + spare:
+                raise _NotBegunError
+            return adapter.call(operation, natives)
+
+        def finish(future: Future[Any] | None) -> list[JournalReply]:
+            return self._called(adapter, operation, works, intent, future)
+
+        def late(future: Future[Any]) -> list[JournalReply]:
+            return self._called(adapter, operation, works, intent, future) if _answers(future, len(works)) else []
+
+        self._start(call, terms.timeout, finish, late)
+
+    def _called(
+        self, adapter: Adapter, operation: str, works: Sequence[Work], intent: int, future: Future[Any] | None
+    ) -> list[JournalReply]:
+        terms = self._setup.terms[operation]
+        raws = _answers(future, len(works))
+        replies: list[Reply]
+        if raws:
+            reach("host.called")
+            replies = read(adapter, self._setup.contracts, operation, raws)
+            reach("host.read")
+        else:
+            replies = [_without_answer(future, safe=terms.repeat == "safe")] * len(works)
+            error = future.exception() if future is not None else None
+            self._log.warning("adapter_call_failed", operation=operation, count=len(works), error=error)
+        true = [honest(reply, _before(work), terms) for work, reply in zip(works, replies, strict=True)]
+        told: list[_Told] = []
+        now = self._setup.clock()
+        with self._setup.journal.transaction() as transaction:
+            journal = transaction.identity()
+            rows = transaction.load([work.row.interaction_id for work in works])
+            for place, work in enumerate(works):
+                row = rows.get(work.row.interaction_id)
+                if row is not None and row.intent == intent and row.state in {State.BEGUN, State.UNKNOWN}:
+                    raw = raws[place] if raws else None
+                    told.append(
+                        self._tell(row, work.message.envelope, true[place], work.row.attempt, journal, now, raw)
+                    )
+            self._write(transaction.write, told)
+        reach("host.recorded")
+        self._log.debug("legacy_call_done", operation=operation, count=len(works))
+        return [one.reply for one in told]
+
+    # --- look-ups, collected answers, answers read again ------------------------------------------------------------
+
+    def _start_look_up(self) -> None:
+        first = self._looks[0].row
+        adapter = self._setup.system(test=first.test)
+        manifest = self._setup.operations.get(first.operation)
+        group = [look for look in self._looks if _group(look.row) == _group(first)]
+        looks = group[: manifest.batch if manifest else 100]
+        taken = {id(look) for look in looks}
+        self._looks = deque(look for look in self._looks if id(look) not in taken)
+        references = [look.row.reference for look in looks]
+
+        def work() -> tuple[LookUp, ...]:
+            return () if adapter is None else adapter.look_up(first.operation, references)
+
+        def finish(future: Future[Any] | None) -> list[JournalReply]:
+            return self._looked(adapter, first.operation, looks, future)
+
+        self._start(work, manifest.timeout if manifest else 0, finish)
+
+    def _looked(
+        self, adapter: Adapter | None, operation: str, looks: Sequence[Look], future: Future[Any] | None
+    ) -> list[JournalReply]:
+        answers: Sequence[LookUp] = _good(future, len(looks), (Found, Absent, Unsure)) or [Unsure()] * len(looks)
+        found = [answer.raw for answer in answers if isinstance(answer, Found)]
+        meant = iter(read(adapter, self._setup.contracts, operation, found) if adapter and found else ())
+        told: list[_Told] = []
+        absent: list[Work] = []
+        now = self._setup.clock()
+        with self._setup.journal.transaction() as transaction:
+            journal = transaction.identity()
+            rows = transaction.load([look.row.interaction_id for look in looks])
+            for look, answer in zip(looks, answers, strict=True):
+                reply = next(meant) if isinstance(answer, Found) else None
+                row = rows.get(look.row.interaction_id)
+                if row is None or not _same(row, look.row):
+                    continue
+                raw = answer.raw if isinstance(answer, Found) else None
+                proved = isinstance(answer, Absent) and absence_counts(row, self._setup.terms[operation], now)
+                if proved and look.work is not None:
+                    absent.append(replace(look.work, absent=True))
+                    continue
+                said = reply or (failed("absent") if proved else Unknown())
+                # What was found is told as it is found: it speaks of the interaction, not of one call.
+                said = honest(said, replace(row, effect=Effect.NONE), None)
+                if isinstance(answer, Absent) and not proved:
+                    told.append(self._not_proved(row, look, journal, now))
+                else:
+                    told.append(self._tell(row, look.to, said, look.attempt, journal, now, raw))
+            self._write(transaction.write, told)
+        for work in reversed(absent):
+            self._works.setdefault(_group(work.row), deque()).appendleft(work)
+        return [one.reply for one in told]
+
+    def _not_proved(self, row: Row, look: Look, journal: JournalIdentity, now: Instant) -> _Told:
+        """Not there yet, and too early to say that it never will be: told as pending, kept as unknown."""
+        reply = anew(look.to, Pending(), attempt=look.attempt, journal=journal, now=now)
+        return _Told(row=settled(row, Unknown(), attempt=look.attempt, now=now), result=None, reply=reply)
+
+    def _collected(self, future: Future[Any] | None) -> list[JournalReply]:
+        if future is None or future.exception() is not None:
+            self._log.warning("adapter_call_failed", error=future.exception() if future else None)
+            return []
+        told: list[_Told] = []
+        for adapter, pairs in future.result():
+            told += self._settle_collected(adapter, dict(pairs))
+        return [one.reply for one in told]
+
+    def _settle_collected(self, adapter: Adapter, raws: dict[str, bytes]) -> list[_Told]:
+        told: list[_Told] = []
+        now = self._setup.clock()
+        with self._setup.journal.transaction() as transaction:
+            journal = transaction.identity()
+            rows = transaction.referred(raws)
+            bodies = transaction.tasks([row.interaction_id for row in rows.values()])
+            unknown = [raw for reference, raw in raws.items() if reference not in rows]
+            for reference, row in rows.items():
+                body = bodies.get(row.interaction_id)
+                if body is None or is_live(row, now):
+                    continue
+                (reply,) = read(adapter, self._setup.contracts, row.operation, [raws[reference]])
+                if isinstance(reply, Pending):
+                    continue
+                to = decode(body).envelope
+                told.append(self._tell(row, to, reply, row.attempt, journal, now, raws[reference]))
+            invalid = [JournalInvalid(origin="collect", code="unmatched", body=raw, at=now) for raw in unknown]
+            self._write(transaction.write, told, invalid=invalid)
+        return told
+
+    def _read_again(self) -> list[JournalReply]:
+        rereads = list(self._rereads)
+        told: list[_Told] = []
+        now = self._setup.clock()
+        with self._setup.journal.transaction() as transaction:
+            journal = transaction.identity()
+            ids = [reread.row.interaction_id for reread in rereads]
+            rows, results = transaction.load(ids), transaction.results(ids)
+            for reread in rereads:
+                row, result = rows.get(reread.row.interaction_id), results.get(reread.row.interaction_id)
+                adapter = self._setup.system(test=reread.row.test)
+                if row is None or result is None or not _same(row, reread.row):
+                    continue
+                reply: Reply = failed("answer_unreadable", Effect.DONE)
+                if adapter is not None and result.raw is not None:
+                    (reply,) = read(adapter, self._setup.contracts, row.operation, [result.raw])
+                told.append(self._tell(row, reread.to, reply, reread.attempt, journal, now, result.raw))
+                rows[row.interaction_id] = told[-1].row
+            self._write(transaction.write, told)
+        self._rereads.clear()
+        return [one.reply for one in told]
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    def _tell(
+        self,
+        row: Row,
+        to: Envelope,
+        reply: Reply,
+        attempt: int,
+        journal: JournalIdentity,
+        now: Instant,
+        raw: bytes | None = None,
+    ) -> _Told:
+        """The row, the kept result and the message of a reply, as one transaction writes them."""
+        if isinstance(reply, Pending | Unknown) or (row.state is State.UNREADABLE and isinstance(reply, Failed)):
+            message = anew(to, reply, attempt=attempt, journal=journal, now=now)
+        else:
+            message, reply = recorded(to, reply, attempt=attempt, journal=journal, now=now)
+        keeps = raw is not None or not isinstance(reply, Pending | Unknown)
+        result = JournalResult(interaction_id=row.interaction_id, raw=raw, reply=message) if keeps else None
+        return _Told(row=settled(row, reply, attempt=attempt, now=now), result=result, reply=message)
+
+    def _write(
+        self,
+        write: Callable[[JournalChanges], None],
+        told: Sequence[_Told],
+        rows: Iterable[Row] = (),
+        invalid: Sequence[JournalInvalid] = (),
+    ) -> None:
+        if told or rows or invalid:
+            write(
+                JournalChanges(
+                    rows=[*rows, *(one.row for one in told)],
+                    results=[one.result for one in told if one.result is not None],
+                    outbox=[one.reply for one in told],
+                    invalid=invalid,
+                )
+            )
+
+
+def _group(row: Row) -> _Group:
+    return row.operation, row.test
+
+
+def _look_of(work: Work) -> Look:
+    return Look(row=work.row, attempt=work.row.attempt, to=work.message.envelope, work=work)
+
+
+def _before(work: Work) -> Row:
+    """What was known before this call: a proved absence wipes out the doubt of an earlier one."""
+    return replace(work.row, effect=Effect.NONE) if work.absent else work.row
+
+
+def _still_waits(row: Row, work: Work) -> bool:
+    return row.state is State.RECEIVED and row.attempt == work.row.attempt
+
+
+def _same(row: Row, other: Row) -> bool:
+    """Whether nothing has moved the interaction since."""
+    return (row.state, row.intent, row.attempt) == (other.state, other.intent, other.attempt)
+
+
+def _without_answer(future: Future[Any] | None, *, safe: bool) -> Reply:
+    """What a call without usable answers came to: no effect only where no byte was sent, or none can follow."""
+    error = future.exception() if future is not None else None
+    if isinstance(error, AgencyUnavailableError):
+        return failed("unavailable")
+    if isinstance(error, _NotBegunError):
+        return failed("not_begun")
+    return failed("call_failed") if safe else Unknown()
+
+
+def _answers(future: Future[Any] | None, count: int) -> Sequence[bytes]:
+    return _good(future, count, (bytes,))
+
+
+def _good(future: Future[Any] | None, count: int, kinds: tuple[type[_Answer], ...]) -> Sequence[_Answer]:
+    """The answers on a future that came in time, if there is one of the right kind for each item; else none."""
+    if future is None or future.exception() is not None:
+        return ()
+    answers = future.result()
+    if not isinstance(answers, Sequence) or len(answers) != count:
+        return ()
+    return answers if all(isinstance(answer, kinds) for answer in answers) else ()

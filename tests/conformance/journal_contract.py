@@ -1,0 +1,228 @@
+"""What every journal of an agency host must keep; written against the port, for a fixture ``open_journal``.
+
+``open_journal()`` gives a journal over the same storage each time it is called, as a second host or a restart would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bus.message.reply import Effect
+from bus.ports import Journal, JournalChanges, JournalInvalid, JournalReply, JournalResult
+from bus.receiver.row import FOR_EVER, JournalIdentity, Row, State
+
+OpenJournal = Callable[[], Journal]
+NOW = 1_800_000_000_000
+
+
+def a_row(name: str = "a", **more: object) -> Row:
+    values = {
+        "interaction_id": name,
+        "operation": "deed.enter.v1",
+        "reference": f"REF-{name}",
+        "test": False,
+        "state": State.RECEIVED,
+        "attempt": 1,
+        "effect": Effect.NONE,
+        "first_sent": NOW,
+        "changed_at": NOW,
+    }
+    return Row(**{**values, **more})  # type: ignore[arg-type]
+
+
+def a_reply(name: str = "m", body: bytes = b"{}") -> JournalReply:
+    return JournalReply(message_id=name, type="bus.task.completed.v1", correlation_id="r", body=body)
+
+
+def write(journal: Journal, **changes: object) -> None:
+    with journal.transaction() as transaction:
+        transaction.write(JournalChanges(**changes))  # type: ignore[arg-type]
+
+
+def load(journal: Journal, *names: str) -> dict[str, Row]:
+    with journal.transaction() as transaction:
+        return transaction.load(names)
+
+
+class JournalContract:
+    def test_a_row_comes_back_as_it_was_written(self, open_journal: OpenJournal) -> None:
+        full = a_row(
+            test=True,
+            state=State.BEGUN,
+            attempt=3,
+            effect=Effect.UNKNOWN,
+            data_hash=b"\x00\xff" * 16,
+            dead=2,
+            dead_code="never_seen",
+            supersedes="z",
+            expires_at=NOW + 1,
+            intent=7,
+            request_hash=b"\x01" * 32,
+            process="p",
+            lease_until=NOW + 2,
+            begun_at=NOW - 1,
+            called_at=NOW,
+        )
+        bare = a_row("b")
+        write(open_journal(), rows=[full, bare])
+        assert load(open_journal(), "a", "b", "c") == {"a": full, "b": bare}
+
+    def test_a_row_written_again_replaces_the_old_one(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row()])
+        write(journal, rows=[a_row(attempt=2, state=State.COMPLETED)])
+        assert load(journal, "a")["a"].attempt == 2
+
+    def test_the_identity_stays_and_the_number_grows_with_every_transaction_that_writes_rows(
+        self, open_journal: OpenJournal
+    ) -> None:
+        before = open_journal().identity()
+        write(open_journal(), rows=[a_row("a"), a_row("b")])
+        after = open_journal().identity()
+        assert (after.journal_id, after.seq) == (before.journal_id, before.seq + 1)
+
+    def test_a_transaction_knows_the_number_that_it_will_have(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        with journal.transaction() as transaction:
+            told = transaction.identity()
+            transaction.write(JournalChanges(rows=[a_row()]))
+        assert told == journal.identity()
+
+    def test_what_fails_leaves_nothing_behind(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        before = journal.identity()
+        with contextlib.suppress(ZeroDivisionError), journal.transaction() as transaction:
+            transaction.write(JournalChanges(rows=[a_row()], outbox=[a_reply()]))
+            raise ZeroDivisionError
+        assert load(journal, "a") == {}
+        assert journal.outbox(10) == ()
+        assert journal.identity() == before
+
+    def test_two_hosts_that_read_and_then_write_lose_nothing(self, open_journal: OpenJournal) -> None:
+        write(open_journal(), rows=[a_row(attempt=0)])
+
+        def raise_attempt() -> None:
+            journal = open_journal()
+            for _ in range(25):
+                with journal.transaction() as transaction:
+                    row = transaction.load(["a"])["a"]
+                    transaction.write(JournalChanges(rows=[replace(row, attempt=row.attempt + 1)]))
+
+        hosts = [threading.Thread(target=raise_attempt) for _ in range(2)]
+        for host in hosts:
+            host.start()
+        for host in hosts:
+            host.join()
+        assert load(open_journal(), "a")["a"].attempt == 50
+
+    def test_waiting_gives_what_was_received_up_to_then_oldest_first_with_its_task(
+        self, open_journal: OpenJournal
+    ) -> None:
+        journal = open_journal()
+        rows = [a_row("late", changed_at=NOW + 9), a_row("b", changed_at=NOW + 2), a_row("a", changed_at=NOW + 1)]
+        begun = a_row("begun", state=State.BEGUN)
+        write(
+            journal, rows=[*rows, begun], tasks=[(row.interaction_id, row.reference.encode()) for row in [*rows, begun]]
+        )
+        waiting = journal.waiting(NOW + 2, 10)
+        assert [(row.interaction_id, body) for row, body in waiting] == [("a", b"REF-a"), ("b", b"REF-b")]
+        assert len(journal.waiting(NOW + 9, 1)) == 1
+
+    def test_only_interactions_without_a_final_answer_are_found_by_reference(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row(state.value, state=state) for state in State])
+        with journal.transaction() as transaction:
+            found = transaction.referred([f"REF-{state}" for state in State])
+        assert {row.state for row in found.values()} == {State.BEGUN, State.UNKNOWN, State.PENDING}
+
+    def test_tasks_and_results_are_kept_byte_for_byte_and_replaced(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        raw = bytes(range(256))
+        result = JournalResult(interaction_id="a", raw=raw, reply=a_reply(body=raw))
+        write(journal, tasks=[("a", b"old")], results=[replace(result, raw=None)])
+        write(journal, tasks=[("a", raw)], results=[result])
+        with open_journal().transaction() as transaction:
+            assert transaction.tasks(["a", "b"]) == {"a": raw}
+            assert transaction.results(["a", "b"]) == {"a": result}
+
+    def test_the_outbox_keeps_its_order_and_one_copy_of_each_reply(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, outbox=[a_reply("m2"), a_reply("m1")])
+        write(journal, outbox=[a_reply("m2"), a_reply("m3")])
+        assert [reply.message_id for reply in open_journal().outbox(10)] == ["m2", "m1", "m3"]
+        write(journal, confirmed=["m2", "m3"])
+        assert [reply.message_id for reply in open_journal().outbox(10)] == ["m1"]
+
+    def test_confirming_alone_does_not_raise_the_number(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        before = journal.identity()
+        write(journal, outbox=[a_reply()])
+        write(journal, confirmed=["m"])
+        assert journal.identity() == before
+
+    def test_what_could_not_be_understood_is_kept(self, open_journal: OpenJournal) -> None:
+        invalid = JournalInvalid(origin="tasks.land_office", code="not-json", body=b"\xff{", at=NOW)
+        write(open_journal(), invalid=[invalid])
+        assert open_journal().invalid(10) == (invalid,)
+
+    def test_an_admission_told_to_one_host_is_there_for_the_other(self, open_journal: OpenJournal) -> None:
+        told = JournalIdentity(journal_id="j", seq=7)
+        open_journal().admit("start", told)
+        assert open_journal().admission("start") == told
+        assert open_journal().admission("other") is None
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_a_renewed_journal_trusts_nothing_but_final_answers(self, open_journal: OpenJournal, state: State) -> None:
+        journal = open_journal()
+        effect = {State.COMPLETED: Effect.DONE, State.UNREADABLE: Effect.DONE, State.BEGUN: Effect.UNKNOWN}
+        write(journal, rows=[a_row(state=state, effect=effect.get(state, Effect.NONE), process="p", lease_until=NOW)])
+        before = journal.identity()
+        after = journal.renew(NOW + 5)
+        row = load(journal, "a")["a"]
+        assert after.journal_id != before.journal_id
+        assert after == journal.identity()
+        if state in {State.COMPLETED, State.REFUSED, State.UNREADABLE}:
+            assert row.state is state
+        else:
+            assert (row.state, row.effect, row.called_at, row.begun_at) == (
+                State.UNKNOWN,
+                Effect.UNKNOWN,
+                NOW + 5,
+                NOW,
+            )
+
+    def test_a_renewed_journal_keeps_tombstones_that_no_attempt_outlives(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        tombstone = a_row(state=State.TOMBSTONE, dead=FOR_EVER, dead_code="superseded")
+        write(journal, rows=[tombstone])
+        journal.renew(NOW)
+        assert load(journal, "a") == {"a": tombstone}
+
+    def test_pruning_forgets_answered_interactions_and_says_so(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        old, new = NOW, NOW + 10
+        write(
+            journal,
+            rows=[
+                a_row("done", state=State.COMPLETED, first_sent=old),
+                a_row("open", state=State.UNKNOWN, first_sent=old),
+                a_row("recent", state=State.COMPLETED, first_sent=new),
+            ],
+            tasks=[("done", b"task")],
+        )
+        assert journal.prune(NOW + 5) == 1
+        assert load(journal, "done", "open", "recent").keys() == {"open", "recent"}
+        identity = open_journal().identity()
+        assert not identity.would_hold(identity.journal_id, old)
+        assert identity.would_hold(identity.journal_id, new)
+
+    def test_large_batches_are_one_transaction(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row(f"{number}") for number in range(2_000)])
+        names = [f"{number}" for number in range(2_000)]
+        assert len(load(journal, *names)) == 2_000
