@@ -1,0 +1,62 @@
+"""One request inside one transaction: as it was read, as it is so far, and the facts between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from bus.audit.fact import Fact, chain
+from bus.process.decision import Decision
+from bus.process.state import Request, Step, StepKey, StepState
+from bus.runtime.library import Pinned
+
+
+@dataclass(slots=True)
+class Case:
+    """``before`` is None for a request that this transaction creates."""
+
+    before: Request | None
+    request: Request
+    pinned: Pinned
+    facts: list[Fact] = field(default_factory=list)
+
+    def absorb(self, decision: Decision) -> None:
+        """The request moves to where the decision left it."""
+        self.facts += decision.facts
+        self.request = decision.request
+
+    def mark(self) -> tuple[Request, int]:
+        """Where it stands; for `forget`."""
+        return self.request, len(self.facts)
+
+    def forget(self, mark: tuple[Request, int]) -> None:
+        """What was decided since the mark did not happen."""
+        self.request, length = mark
+        del self.facts[length:]
+
+    def touched(self) -> tuple[Step, ...]:
+        """The rows that are not as they were read."""
+        old: Mapping[StepKey, Step] = self.before.steps if self.before else {}
+        return tuple(step for key, step in self.request.steps.items() if old.get(key) is not step)
+
+    def ready(self) -> tuple[StepKey, ...]:
+        """The rows that wait for the dispatcher."""
+        return tuple(key for key, step in self.request.steps.items() if step.state is StepState.READY)
+
+    def sealed(self, digests: Mapping[str, str]) -> tuple[Request, tuple[Fact, ...]]:
+        """The facts with the digests of their messages, bound to each other; the request with the new head."""
+        head = self.before.head if self.before else self.request.head
+        known = (replace(fact, digest=digests.get(fact.message_id)) if fact.message_id else fact for fact in self.facts)
+        facts = chain(tuple(known), head)
+        return (replace(self.request, head=facts[-1].hash) if facts else self.request), facts
+
+    def moved(self, state: StepState) -> dict[str, int]:
+        """By how many rows of each agency this transaction changed the count of that state (desks left out)."""
+        old: Mapping[StepKey, Step] = self.before.steps if self.before else {}
+        moves: dict[str, int] = {}
+        for step in self.touched():
+            was = step.key in old and old[step.key].state is state
+            change = (step.state is state) - was
+            if change and not step.desk:
+                moves[step.agency] = moves.get(step.agency, 0) + change
+        return moves

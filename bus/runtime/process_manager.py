@@ -1,0 +1,231 @@
+"""The process manager: decides batches in one transaction each, then hands what it sends to the broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from bus.errors import BrokerUnavailableError, StaleVersionError
+from bus.killpoint import reach
+from bus.logs import bind
+from bus.message.channel import Channel
+from bus.message.reply import Unknown
+from bus.ports import AgencyRow, Confirmation, Decided, Fate, Incoming, OutboxRow, Outgoing, Publisher, Store
+from bus.process.event import Replied, TimerFired
+from bus.process.state import AWAITING, OUTCOMES, StepState
+from bus.runtime import agency
+from bus.runtime.dispatcher import Dispatcher
+from bus.runtime.work import Tools, Work
+
+_log = bind(role="process-manager")
+T = TypeVar("T")
+
+
+class ProcessManager:
+    """Any thread may decide; the store puts transactions in order, and one lock the publisher."""
+
+    def __init__(
+        self, *, store: Store, publisher: Callable[[], Publisher], tools: Tools, dispatcher: Dispatcher
+    ) -> None:
+        self._store = store
+        self._connect = publisher
+        self._publisher: Publisher | None = None
+        self._publishing = threading.Lock()
+        self._tools = tools
+        self._dispatcher = dispatcher
+        #: Keys of rows that the broker has: deleted with the next transaction.
+        self._confirmed: list[int] = []
+        self._counting = threading.Lock()
+        #: Channels that did not take what was published last.
+        self._refusing: set[Channel] = set()
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
+
+    def decide(self, batch: Sequence[Incoming]) -> tuple[Decided, ...]:
+        """One fate for each event, same order; see `bus.ports.Decider`."""
+        return self.settle(batch, lambda _: None)
+
+    def settle(self, batch: Sequence[Incoming], before: Callable[[Work], None]) -> tuple[Decided, ...]:
+        """Decide a batch beside whatever else ``before`` notes in the same transaction (ticks, hosts)."""
+
+        def decided(work: Work) -> tuple[Decided, ...]:
+            before(work)
+            fates = work.apply(batch)
+            self._count_breakers(work, batch, fates)
+            self._dispatcher.run(work, _answered(batch))
+            return fates
+
+        return self._transact(decided)
+
+    def dispatch_waiting(self, agencies: Collection[str]) -> None:
+        """Let leave what waits behind gates that may have opened."""
+        self._transact(lambda work: self._dispatcher.run(work, agencies))
+
+    def _transact(self, body: Callable[[Work], T]) -> T:
+        # A version that moved is nobody's fault: the whole batch is decided again on what is true now.
+        for attempt in Retrying(
+            retry=retry_if_exception_type(StaleVersionError),
+            stop=stop_after_attempt(10),
+            wait=wait_random_exponential(multiplier=0.01, max=0.5),
+            reraise=True,
+        ):
+            with attempt:
+                return self._once(body)
+        raise AssertionError("tenacity either returns or raises")
+
+    def _once(self, body: Callable[[Work], T]) -> T:
+        confirmed = self._take_confirmed()
+        try:
+            with self._store.transaction() as transaction:
+                work = Work(transaction, self._tools)
+                result = body(work)
+                transaction.write(work.changes(confirmed))
+        except BaseException:
+            self._give_back(confirmed)
+            raise
+        if work.cases:
+            reach("process.committed")
+        self._dispatcher.committed(work)
+        for done in work.after_commit:
+            done()
+        _tell(work)
+        self.publish(work.posting.outbox)
+        return result
+
+    def _count_breakers(self, work: Work, batch: Sequence[Incoming], fates: Sequence[Decided]) -> None:
+        settings, now = self._tools.settings, work.now
+        applied = [one for one, fate in zip(batch, fates, strict=True) if fate.fate is Fate.APPLIED]
+        replies = [
+            one.event
+            for one in applied
+            if isinstance(one.event, Replied) and one.event.actor is None and not _is_look_up(work, one)
+        ]
+        silent = [name for one in applied if (name := _silent(work, one))]
+        work.load_agencies({*silent, *(reply.provider for reply in replies)})
+        for reply in replies:
+            row = work.agencies[reply.provider]
+            work.agencies[reply.provider] = _told(row, agency.answered(row, reply.reply, now, settings))
+        for name in silent:
+            row = work.agencies[name]
+            work.agencies[name] = _told(row, agency.troubled(row, now, settings))
+
+    # --- publishing --------------------------------------------------------------------------------------------------
+
+    def publish(self, rows: Iterable[tuple[OutboxRow, bytes]]) -> int:
+        """Publish committed rows; what is not confirmed stays in the store for the relay. How many were confirmed."""
+        batch = list(rows)
+        if not batch:
+            return 0
+        try:
+            with self._publishing:
+                if self._publisher is None:
+                    self._publisher = self._connect()
+                confirmations = self._publisher.publish([_outgoing(row, body) for row, body in batch])
+        except BrokerUnavailableError as error:
+            self._publisher = None
+            _log.warning("broker_unavailable", error=error, count=len(batch))
+            return 0
+        reach("process.published")
+        done = [row.key for (row, _), said in zip(batch, confirmations, strict=True) if said is Confirmation.CONFIRMED]
+        self._note_refusing(batch, confirmations)
+        self._give_back(done)
+        reach("process.confirmed")
+        return len(done)
+
+    def flush(self) -> None:
+        """Delete what is confirmed though no transaction came along to do it."""
+        confirmed = self._take_confirmed()
+        try:
+            if confirmed:
+                self._store.confirm(confirmed)
+        except BaseException:
+            self._give_back(confirmed)
+            raise
+
+    @property
+    def refusing(self) -> frozenset[Channel]:
+        """Channels that did not take what was published last: their rows wait in the store for the relay."""
+        return frozenset(self._refusing)
+
+    def close(self) -> None:
+        """Let go of the broker; call it when nobody decides any more."""
+        self.flush()
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+    def _take_confirmed(self) -> list[int]:
+        with self._counting:
+            taken, self._confirmed = self._confirmed, []
+        return taken
+
+    def _give_back(self, confirmed: Sequence[int]) -> None:
+        with self._counting:
+            self._confirmed += confirmed
+
+    def _note_refusing(self, batch: Sequence[tuple[OutboxRow, bytes]], confirmations: Sequence[Confirmation]) -> None:
+        said = {(row.channel, one) for (row, _), one in zip(batch, confirmations, strict=True)}
+        taking = {channel for channel, one in said if one is Confirmation.CONFIRMED}
+        for channel, one in sorted(said):
+            if one is Confirmation.UNROUTABLE:
+                _log.error("publish_unroutable", channel=channel)
+            elif one is Confirmation.REFUSED:
+                _log.warning("publish_refused", channel=channel)
+        with self._counting:
+            self._refusing = (self._refusing - taking) | {channel for channel, one in said if channel not in taking}
+
+
+def _outgoing(row: OutboxRow, body: bytes) -> Outgoing:
+    return Outgoing(
+        channel=row.channel, message_id=row.message_id, type=row.type, correlation_id=row.correlation_id, body=body
+    )
+
+
+def _answered(batch: Sequence[Incoming]) -> set[str]:
+    """Agencies whose answers may have made room for more."""
+    return {one.event.provider for one in batch if isinstance(one.event, Replied)}
+
+
+def _is_look_up(work: Work, incoming: Incoming) -> bool:
+    """Whether the reply only says that a look-up found nothing out, which is the word of the host alone."""
+    event = incoming.event
+    if not isinstance(event, Replied) or not isinstance(event.reply, Unknown) or incoming.step is None:
+        return False
+    step = work.cases[incoming.request_id].request.steps.get(incoming.step)
+    # The first "unknown" makes a row doubtful, and those after it are counted.
+    return step is None or step.state is not StepState.UNKNOWN or step.answered > 0
+
+
+def _silent(work: Work, incoming: Incoming) -> str | None:
+    """The agency whose host is alive and did not answer in time."""
+    event = incoming.event
+    if not (isinstance(event, TimerFired) and event.timer == "answer" and event.alive and event.step):
+        return None
+    step = work.cases[incoming.request_id].request.steps[event.step]
+    # Not if its answer came in the same moment.
+    return step.agency if step.state in AWAITING and not step.desk else None
+
+
+def _told(before: AgencyRow, after: AgencyRow) -> AgencyRow:
+    if before.breaker != "open" and after.breaker == "open":
+        _log.warning("breaker_opened", agency=after.agency, count=after.troubles)
+    elif before.breaker != "closed" and after.breaker == "closed":
+        _log.info("breaker_closed", agency=after.agency)
+    return after
+
+
+def _tell(work: Work) -> None:
+    for case in work.cases.values():
+        if case.before is None:
+            _log.info("request_accepted", request_id=case.request.id, service=case.request.service)
+        ended = case.request.state in OUTCOMES and (case.before is None or case.before.state not in OUTCOMES)
+        if ended:
+            _log.info("request_ended", request_id=case.request.id, outcome=case.request.state.value)
+    for failure in work.posting.failures:
+        _log.warning(
+            "failure_opened", key=failure.key, request_id=failure.request_id or "", agency=failure.agency or "",
+            step=failure.step.step if failure.step else "", code=failure.code,
+        )  # fmt: skip

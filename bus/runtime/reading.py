@@ -1,0 +1,90 @@
+"""What deciding reads inside one transaction: payloads that were stored, and those that it is about to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import orjson
+
+from bus.errors import TransientError
+from bus.message.reply import Data
+from bus.ports import Payload, Transaction
+from bus.process.state import Kind, StepState
+from bus.runtime.case import Case
+
+T = TypeVar("T")
+
+
+class Reading:
+    """Reads each payload once, and knows whether it was the store that failed."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._new: dict[int, Payload] = {}
+        self._data: dict[int, Data] = {}
+        self._fault: Exception | None = None
+
+    def ask(self, read: Callable[[Transaction], T]) -> T:
+        """Read from the transaction; what goes wrong is the store's fault."""
+        try:
+            return read(self._transaction)
+        except Exception as error:
+            self._fault = error
+            raise
+
+    def is_fault_of_store(self, error: Exception) -> bool:
+        """Whether no event is to blame for this error."""
+        return error is self._fault or isinstance(error, TransientError)
+
+    @property
+    def payloads(self) -> Sequence[Payload]:
+        """What this transaction must write."""
+        return list(self._new.values())
+
+    def keep(self, payloads: Iterable[Payload]) -> None:
+        """Have these written with the transaction."""
+        self._new |= {payload.id: payload for payload in payloads}
+
+    def mark(self) -> int:
+        """How much there is to write; for `forget`."""
+        return len(self._new)
+
+    def forget(self, mark: int) -> None:
+        """What was kept since the mark is not written."""
+        while len(self._new) > mark:
+            self._new.popitem()
+
+    def data(self, payload_id: int) -> Data:
+        """The JSON object of a payload: data, or a whole message."""
+        if payload_id not in self._data:
+            self.prefetch([payload_id])
+        return self._data[payload_id]
+
+    def body(self, payload_id: int) -> bytes:
+        """The exact bytes."""
+        if payload_id in self._new:
+            return self._new[payload_id].bytes
+        return self.ask(lambda transaction: transaction.payloads([payload_id]))[payload_id]
+
+    def prefetch(self, payload_ids: Iterable[int]) -> None:
+        """Read these in one statement."""
+        wanted = {payload_id for payload_id in payload_ids if payload_id not in self._data}
+        new = {payload_id: self._new[payload_id].bytes for payload_id in wanted & self._new.keys()}
+        missing = wanted - new.keys()
+        stored = self.ask(lambda transaction: transaction.payloads(missing)) if missing else {}
+        self._data |= {payload_id: orjson.loads(raw) for payload_id, raw in (new | stored).items()}
+
+    def needed(self, case: Case) -> list[int]:
+        """What building the next task of a request reads."""
+        rows = case.request.steps.values()
+        answers = [step.output_id for step in rows if step.output_id is not None]
+        return [case.request.data_id, *answers, *(step.input_id for step in rows if step.input_id is not None)]
+
+    def outputs(self, case: Case) -> dict[str, Data]:
+        """What each step answered that did its work."""
+        return {
+            key.step: self.data(step.output_id).get("data") or {}
+            for key, step in case.request.steps.items()
+            if key.kind is Kind.TASK and step.output_id is not None and step.state is not StepState.REFUSED
+        }

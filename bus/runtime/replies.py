@@ -1,0 +1,206 @@
+"""What comes through the reply channels: replies, ticks, hosts that start or say that they are alive."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+
+from bus.config import Settings
+from bus.errors import Fault, InvalidMessageError, TransientError
+from bus.killpoint import reach
+from bus.logs import bind
+from bus.message.channel import Channel, agency_of
+from bus.message.envelope import Envelope, Message, MessageType, decode
+from bus.message.instant import Milliseconds
+from bus.message.key import Keys
+from bus.message.replies import REPLY_TYPES, reply_from_message, reply_to_data
+from bus.ports import Consumer, Delivery, Incoming, Payload, Received
+from bus.process.event import Replied
+from bus.process.state import Kind, StepKey
+from bus.receiver.announcement import Started, read_alive, read_started
+from bus.runtime.agency import heard
+from bus.runtime.hosts import Hosts
+from bus.runtime.process_manager import ProcessManager
+from bus.runtime.work import Work, data_digest
+
+_log = bind(role="process-manager")
+
+#: How long it waits for messages before it looks whether it is to stop.
+_IDLE: Milliseconds = 100
+
+
+@dataclass(slots=True)
+class _Understood:
+    """A batch of deliveries, sorted by what is to be done with them."""
+
+    replies: list[Incoming] = field(default_factory=list)
+    #: (agency, journal id, journal number): whoever sent this is alive.
+    signs: list[tuple[str, str | None, int | None]] = field(default_factory=list)
+    #: (agency, publishing instant).
+    ticks: list[tuple[str, int]] = field(default_factory=list)
+    started: list[Started] = field(default_factory=list)
+    #: (delivery, code): what nobody can settle is kept for a person.
+    invalid: list[tuple[Delivery, str]] = field(default_factory=list)
+
+
+class ReplyConsumer:
+    """Collects, decides and only then acknowledges. Replies are always consumed: settling one needs the store alone."""
+
+    def __init__(
+        self, connect: Callable[[], Consumer], manager: ProcessManager, hosts: Hosts, keys: Keys, settings: Settings
+    ) -> None:
+        self._connect = connect
+        self._manager = manager
+        self._hosts = hosts
+        self._keys = keys
+        self._settings = settings
+        self._stop: Callable[[], bool] = lambda: False
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Consume until told to stop, and then what is there already; what cannot be settled goes back."""
+        self._stop = stop
+        consumer = self._connect()
+        try:
+            while not stop():
+                self.step(consumer, _IDLE)
+            while self.step(consumer, 0):
+                pass
+        finally:
+            consumer.close()
+
+    def step(self, consumer: Consumer, patience: Milliseconds = 0) -> int:
+        """One batch; how many deliveries it settled."""
+        deliveries = consumer.collect(self._settings.batch_most, patience)
+        if not deliveries:
+            return 0
+        understood = self._understand(deliveries)
+        if understood.replies:
+            reach("consumer.collected")
+        self._settle(deliveries, understood)
+        consumer.acknowledge(deliveries)
+        if understood.replies:
+            reach("process.acknowledged")
+        return len(deliveries)
+
+    def _settle(self, deliveries: Sequence[Delivery], understood: _Understood) -> None:
+        try:
+            self._decide(understood)
+        except TransientError:
+            raise
+        except Exception as error:
+            if understood.invalid and len(deliveries) == 1:
+                raise
+            # One of them breaks the code: halved until it is alone, and kept for a person.
+            _log.error("unexpected_error", error=error, count=len(deliveries))
+            if len(deliveries) == 1:
+                self._decide(_Understood(invalid=[(deliveries[0], "undecidable")]))
+                return
+            middle = len(deliveries) // 2
+            for half in (deliveries[:middle], deliveries[middle:]):
+                self._settle(half, self._understand(half))
+
+    def _decide(self, understood: _Understood) -> None:
+        # A store that cannot be reached is nobody's fault: the whole batch waits, unacknowledged, and is repeated.
+        for attempt in Retrying(
+            retry=retry_if_exception_type(TransientError),
+            wait=wait_exponential(multiplier=0.05, max=5),
+            stop=lambda _: self._stop(),
+            reraise=True,
+            before_sleep=_tell_repeated,
+        ):
+            with attempt:
+                self._manager.settle(understood.replies, lambda work: self._note(work, understood))
+
+    def _understand(self, deliveries: Sequence[Delivery]) -> _Understood:
+        understood = _Understood()
+        for delivery in deliveries:
+            try:
+                self._sort(delivery, decode(delivery.body), understood)
+            except InvalidMessageError as error:
+                understood.invalid.append((delivery, f"invalid:{error.code}"))
+                _log.warning("message_invalid", channel=delivery.channel, code=error.code, size=len(delivery.body))
+        return understood
+
+    def _sort(self, delivery: Delivery, message: Message, understood: _Understood) -> None:
+        envelope, agency = message.envelope, _agency(delivery.channel)
+        if envelope.type in REPLY_TYPES:
+            understood.replies.append(self._incoming(delivery, message, agency))
+            understood.signs.append((agency, envelope.journalid, envelope.journalseq))
+        elif envelope.type is MessageType.TICK:
+            understood.ticks.append((agency, envelope.time or 0))
+        elif envelope.type is MessageType.HOST_STARTED:
+            started = read_started(message)
+            _check_sender(started.agency, agency, message)
+            understood.started.append(started)
+        elif envelope.type is MessageType.HOST_ALIVE:
+            alive = read_alive(message)
+            _check_sender(alive.agency, agency, message)
+            understood.signs.append((agency, alive.journal_id, alive.seq))
+        else:
+            raise _refused("/type", "unexpected-type", "A reply channel takes replies and announcements.", message)
+
+    def _incoming(self, delivery: Delivery, message: Message, agency: str) -> Incoming:
+        envelope = message.envelope
+        _check_sender(envelope.provider or "", agency, message)
+        reply = reply_from_message(message)
+        payload = Payload(id=self._keys.next(), request_key=None, bytes=delivery.body)
+        return Incoming(
+            request_id=envelope.correlationid or "",
+            event=Replied(
+                interaction_id=envelope.interactionid or "",
+                provider=agency,
+                attempt=envelope.attempt or 0,
+                reply=reply,
+                message_id=envelope.id,
+                payload_id=payload.id,
+                digest=data_digest(reply_to_data(reply)),
+            ),
+            payloads=(payload,),
+            received=Received(
+                request_key=0,
+                source=envelope.source,
+                message_id=envelope.id,
+                digest=hashlib.sha256(delivery.body).digest(),
+            ),
+            step=_step(envelope),
+        )
+
+    def _note(self, work: Work, understood: _Understood) -> None:
+        signs, ticks, started = understood.signs, understood.ticks, understood.started
+        names = {name for name, *_ in signs} | {name for name, _ in ticks} | {one.agency for one in started}
+        work.load_agencies(names)
+        for agency, journal_id, journal_seq in understood.signs:
+            work.agencies[agency] = heard(work.agencies[agency], journal_id, journal_seq, work.now)
+        for agency, at in understood.ticks:
+            work.agencies[agency] = self._hosts.ticked(work.agencies[agency], at, work.now)
+        for one in started:
+            self._hosts.started(work, one)
+        for delivery, code in understood.invalid:
+            work.alarm(code, _agency(delivery.channel), body=delivery.body)
+
+
+def _agency(channel: Channel) -> str:
+    return agency_of(channel) or ""
+
+
+def _check_sender(named: str, agency: str, message: Message) -> None:
+    """Whoever may write into this channel speaks for this agency, and for no other."""
+    if named != agency:
+        raise _refused("/provider", "wrong-provider", "It names another agency than that of its channel.", message)
+
+
+def _refused(pointer: str, code: str, what: str, message: Message) -> InvalidMessageError:
+    return InvalidMessageError((Fault(code=code, message=what, pointer=pointer),), raw=message.body)
+
+
+def _step(envelope: Envelope) -> StepKey | None:
+    if envelope.step is None:
+        return None
+    return StepKey(step=envelope.step, item=envelope.item, kind=Kind(envelope.kind or Kind.TASK))
+
+
+def _tell_repeated(state: RetryCallState) -> None:
+    _log.warning("batch_repeated", error=state.outcome.exception() if state.outcome else None)
