@@ -1,0 +1,152 @@
+"""Agencies as those who run the bus see them: alive, paused, in trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import Field
+
+from bus.errors import ConflictError, NotFoundError
+from bus.message.instant import Instant
+from bus.message.text import Text
+from bus.operations.caller import Caller
+from bus.operations.context import Context
+from bus.operations.given import AgencyName
+from bus.operations.operation import Given
+from bus.operations.request import when
+from bus.ports import AgencyRow
+from bus.process.state import StepState
+
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """No input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneAgency:
+    """One agency."""
+
+    agency: AgencyName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetireJournal:
+    """A journal that may never come back: the agency's host has lost it."""
+
+    agency: AgencyName
+    journal: Annotated[
+        str,
+        Field(min_length=1, max_length=64),
+        Given(place="member", summary=Text(en="Id of the lost journal.", ar="معرّف سجل الجهة المفقود.")),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyView:
+    """One provider."""
+
+    agency: str
+    name: Text
+    #: real, simulator, desk or closed.
+    use: str
+    #: Whether its host was heard lately; a desk has none.
+    alive: bool
+    alive_at: str | None
+    paused: bool
+    breaker: str
+    troubles: int
+    probe_at: str | None
+    journal_id: str | None
+    journal_seq: int
+    retired: tuple[str, ...]
+    #: Steps that wait to be sent, and those sent and unanswered.
+    ready: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyViews:
+    """Every provider of the workspace."""
+
+    items: tuple[AgencyView, ...]
+
+
+def list_agencies(context: Context, _caller: Caller, _given: Nothing) -> AgencyViews:
+    """Every provider, with its host, breaker and steps."""
+    return AgencyViews(items=agencies(context))
+
+
+def pause(context: Context, _caller: Caller, given: OneAgency) -> AgencyView:
+    """Send it nothing more; its replies are still taken."""
+    return _change(context, given.agency, lambda row: replace(row, paused=True))
+
+
+def resume(context: Context, _caller: Caller, given: OneAgency) -> AgencyView:
+    """Send to it again."""
+    return _change(context, given.agency, lambda row: replace(row, paused=False))
+
+
+def retire_journal(context: Context, _caller: Caller, given: RetireJournal) -> AgencyView:
+    """Declare a journal lost, so that a host with a new one is admitted. It can never come back."""
+
+    def retire(row: AgencyRow) -> AgencyRow:
+        retired = tuple(dict.fromkeys((*row.retired, given.journal)))
+        if row.journal_id != given.journal:
+            return replace(row, retired=retired)
+        # Its host must announce itself again, with another journal.
+        return replace(
+            row, retired=retired, journal_id=None, journal_seq=0, start_id=None, alive_at=None, operations={}
+        )
+
+    return _change(context, given.agency, retire)
+
+
+def agencies(context: Context) -> tuple[AgencyView, ...]:
+    """Every provider of the workspace, by id."""
+    rows = context.store.agencies()
+    ready = context.store.counts(StepState.READY)
+    in_flight = context.store.counts(StepState.DISPATCHED)
+    now = context.store.now()
+    return tuple(
+        _view(context, rows.get(name) or AgencyRow(agency=name), now, ready.get(name, 0), in_flight.get(name, 0))
+        for name in sorted(context.workspace.env.agencies)
+    )
+
+
+def _change(context: Context, name: str, change: Callable[[AgencyRow], AgencyRow]) -> AgencyView:
+    if name not in context.workspace.env.agencies:
+        raise NotFoundError(
+            "There is no such provider in this workspace.",
+            code="agency-unknown",
+            mend="List the agencies with GET /v1/agencies (`bus agency list`).",
+        )
+    for _ in range(_TRIES):
+        row = context.store.agencies().get(name)
+        if context.store.save_agency(change(row or AgencyRow(agency=name)), row):
+            return next(view for view in agencies(context) if view.agency == name)
+    raise ConflictError("The agency's row keeps changing under this command.", code="agency-busy", mend="Try it again.")
+
+
+def _view(context: Context, row: AgencyRow, now: Instant, ready: int, in_flight: int) -> AgencyView:
+    use = context.workspace.env.agencies[row.agency].use
+    return AgencyView(
+        agency=row.agency,
+        name=context.agency_name(row.agency),
+        use=use,
+        alive=row.alive_at is not None and now - row.alive_at <= context.settings.dead_after,
+        alive_at=when(row.alive_at),
+        paused=row.paused,
+        breaker=row.breaker,
+        troubles=row.troubles,
+        probe_at=when(row.probe_at),
+        journal_id=row.journal_id,
+        journal_seq=row.journal_seq,
+        retired=row.retired,
+        ready=ready,
+        in_flight=in_flight,
+    )

@@ -1,0 +1,182 @@
+"""Failures: what a person must see, and what can be done about it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from bus.errors import ConflictError, NotFoundError
+from bus.message.instant import to_rfc3339
+from bus.message.text import Text
+from bus.operations.caller import Caller
+from bus.operations.conflict import MovedError
+from bus.operations.context import Context
+from bus.operations.given import After, FailureKey, Most, Reason
+from bus.operations.operation import Command, Given
+from bus.operations.request import Moved, moved, when
+from bus.ports import FailureRow, Incoming
+from bus.process.event import Event, GaveUp, ReplayAsked
+from bus.process.state import Step, StepKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListFailures:
+    """Which failures."""
+
+    state: Annotated[
+        Literal["open", "closed", "all"],
+        Given(place="query", summary=Text(en="Open, closed or all.", ar="المفتوحة أو المغلقة أو الكل.")),
+    ] = "open"
+    after: After = 0
+    most: Most = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLine:
+    """One failure. It names a request and a step where it has them; one of the wire alone has neither."""
+
+    failure: str
+    code: str
+    #: The group it belongs to.
+    cause: str
+    agency: str | None
+    request_id: str | None
+    step: str | None
+    opened_at: str
+    closed_at: str | None
+    how_closed: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLines:
+    """A page of failures."""
+
+    items: tuple[FailureLine, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneFailure:
+    """One failure."""
+
+    failure: FailureKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureView:
+    """One failure with the step as it is now, and the size and hash of its evidence (never the evidence itself)."""
+
+    failure: FailureLine
+    step_kind: str | None
+    step_state: str | None
+    effect: str | None
+    attempt: int | None
+    tries: int | None
+    reason: str | None
+    changed_by: str | None
+    changed_at: str | None
+    evidence_bytes: int | None
+    evidence_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActOnFailure:
+    """What to do about a failure, and why."""
+
+    failure: FailureKey
+    reason: Reason
+
+
+def list_failures(context: Context, _caller: Caller, given: ListFailures) -> FailureLines:
+    """A page of failures, oldest first."""
+    is_open = {"open": True, "closed": False, "all": None}[given.state]
+    rows = context.store.failures(is_open=is_open, after=given.after, most=given.most)
+    following = str(rows[-1].key) if len(rows) == given.most else None
+    return FailureLines(items=tuple(_line(row) for row in rows), next=following)
+
+
+def show_failure(context: Context, _caller: Caller, given: OneFailure) -> FailureView:
+    """One failure and how its step stands now."""
+    row = _failure(context, given.failure)
+    step = _step(context, row)
+    evidence = context.store.payloads([row.payload_id]).get(row.payload_id) if row.payload_id is not None else None
+    return FailureView(
+        failure=_line(row),
+        step_kind=step.key.kind.value if step else None,
+        step_state=step.state.value if step else None,
+        effect=step.effect.value if step else None,
+        attempt=step.attempt if step else None,
+        tries=step.tries if step else None,
+        reason=step.reason if step else None,
+        changed_by=step.changed_by if step else None,
+        changed_at=when(step.changed_at) if step else None,
+        evidence_bytes=None if evidence is None else len(evidence),
+        evidence_sha256=None if evidence is None else hashlib.sha256(evidence).hexdigest(),
+    )
+
+
+def replay(context: Context, caller: Caller, given: ActOnFailure) -> Command[Moved]:
+    """Try the step again; what may have happened is looked up first."""
+    row, step = _open_step(context, given.failure)
+    return _command(row, ReplayAsked(step=step, actor=caller.actor(), reason=given.reason), caller)
+
+
+def give_up(context: Context, caller: Caller, given: ActOnFailure) -> Command[Moved]:
+    """End the step without its answer; an effect that may exist is listed."""
+    row, step = _open_step(context, given.failure)
+    return _command(row, GaveUp(step=step, actor=caller.actor(), reason=given.reason), caller)
+
+
+def _command(row: FailureRow, event: Event, caller: Caller) -> Command[Moved]:
+    incoming = Incoming(request_id=row.request_id or "", event=event)
+    return Command(incoming=incoming, answer=lambda decided: moved(decided, caller))
+
+
+def _failure(context: Context, key: int) -> FailureRow:
+    row = context.store.failure(key)
+    if row is None:
+        raise NotFoundError(
+            "There is no such failure.",
+            code="failure-unknown",
+            mend="List the failures with GET /v1/failures (`bus failure list`).",
+        )
+    return row
+
+
+def _open_step(context: Context, key: int) -> tuple[FailureRow, StepKey]:
+    row = _failure(context, key)
+    step = _step(context, row)
+    if row.closed_at is not None:
+        raise MovedError(
+            code="failure-closed",
+            state=f"closed ({row.how_closed})" + (f", and its step {step.state.value}," if step else ""),
+            changed_by=step.changed_by if step else None,
+            changed_at=row.closed_at,
+        )
+    if row.request_id is None or row.step is None:
+        raise ConflictError(
+            "This failure belongs to no step, so there is nothing to try again.",
+            code="failure-without-step",
+            mend="Mend its cause; what the sender sends again is judged anew.",
+        )
+    return row, row.step
+
+
+def _step(context: Context, row: FailureRow) -> Step | None:
+    request = context.store.request(row.request_id) if row.request_id is not None else None
+    return request.steps.get(row.step) if request is not None and row.step is not None else None
+
+
+def _line(row: FailureRow) -> FailureLine:
+    return FailureLine(
+        failure=str(row.key),
+        code=row.code,
+        cause=row.cause,
+        agency=row.agency,
+        request_id=row.request_id,
+        step=row.step.step if row.step else None,
+        opened_at=to_rfc3339(row.opened_at),
+        closed_at=when(row.closed_at),
+        how_closed=row.how_closed,
+    )

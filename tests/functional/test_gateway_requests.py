@@ -1,0 +1,315 @@
+"""Submitting and following over HTTP: once, by right, and nothing of anybody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bus.errors import ConflictError, ForbiddenError, InvalidMessageError, NotFoundError
+from bus.message.identity import request_id
+from bus.operations.caller import Role
+from tests.support.gateway_rig import (
+    BUSINESS,
+    DESK,
+    NAME,
+    NUMBER,
+    PERMIT,
+    PORTAL,
+    PRESS,
+    Rig,
+    application,
+    business,
+    gateway,
+    permit,
+)
+
+STATISTICS = "statistics"
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with gateway(Path(tmp_path_factory.mktemp("gateway"))) as rig:
+        yield rig
+
+
+def test_a_submission_gets_a_receipt_that_names_everything(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        receipt = portal.submit(BUSINESS, business(), key="receipt")
+
+    assert receipt["request_id"] == request_id(rig.parts.tools.secret, PORTAL, "receipt")
+    assert receipt["revision"] == rig.parts.workspace.services[BUSINESS].revision
+    assert (receipt["key"], receipt["state"], receipt["repeated"]) == ("receipt", "open", False)
+    assert receipt["expected_by"] is not None
+    assert rig.parts.store.find(receipt["tracking"]) == receipt["request_id"]
+
+
+def test_a_new_request_is_202_and_the_same_submission_again_200_with_the_same_receipt(rig: Rig) -> None:
+    with rig.http(rig.token(Role.CONSUMER, PORTAL)) as http:
+        answers = [
+            http.post(f"/services/{BUSINESS}/requests", json=business(), headers={"Idempotency-Key": "twice"})
+            for _ in range(2)
+        ]
+
+    assert [answer.status_code for answer in answers] == [202, 200]
+    first, again = (answer.json() for answer in answers)
+    assert {**first, "repeated": True} == again
+
+
+def test_the_same_key_for_other_data_or_another_purpose_is_a_conflict(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        portal.submit(PERMIT, application(), key="reused", purpose=STATISTICS)
+
+        with pytest.raises(ConflictError) as other_data:
+            portal.submit(PERMIT, application("29801011234568"), key="reused", purpose=STATISTICS)
+        with pytest.raises(ConflictError) as other_purpose:
+            portal.submit(PERMIT, application(), key="reused", purpose="business-licensing")
+
+    assert other_data.value.code == other_purpose.value.code == "key-reused"
+
+
+def test_one_key_from_twenty_threads_becomes_one_request(rig: Rig) -> None:
+    token = rig.token(Role.CONSUMER, PORTAL)
+
+    def submit(_: int) -> int:
+        with rig.http(token) as http:
+            headers = {"Idempotency-Key": "race"}
+            return http.post(f"/services/{BUSINESS}/requests", json=business(), headers=headers).status_code
+
+    before = sum(rig.parts.store.totals().values())
+    with ThreadPoolExecutor(20) as threads:
+        statuses = sorted(threads.map(submit, range(20)))
+
+    assert statuses == [200] * 19 + [202]
+    assert sum(rig.parts.store.totals().values()) == before + 1
+    assert rig.parts.store.recount() == ()
+
+
+def test_bad_submissions_do_not_sink_good_ones_that_come_with_them(rig: Rig) -> None:
+    token = rig.token(Role.CONSUMER, PORTAL)
+
+    def submit(number: int) -> int:
+        data = business() if number % 2 else {"applicant": {}}
+        with rig.http(token) as http:
+            headers = {"Idempotency-Key": f"mixed-{number}"}
+            return http.post(f"/services/{BUSINESS}/requests", json=data, headers=headers).status_code
+
+    with ThreadPoolExecutor(20) as threads:
+        statuses = list(threads.map(submit, range(20)))
+
+    assert statuses == [422, 202] * 10
+
+
+def test_the_same_letters_in_another_unicode_form_are_the_same_submission(rig: Rig) -> None:
+    composed, decomposed = application(), application()
+    composed["name"], decomposed["name"] = "\u0622دم", "\u0627\u0653دم"
+
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        first = portal.submit(PERMIT, composed, key="nfc", purpose=STATISTICS)
+        again = portal.submit(PERMIT, decomposed, key="nfc", purpose=STATISTICS)
+
+    assert again["repeated"]
+    assert again["digest"] == first["digest"]
+
+
+def test_every_fault_of_the_data_is_named_at_once_and_no_value_is_repeated(rig: Rig) -> None:
+    wrong = business()
+    wrong["applicant"]["national_id"] = "12345-secret"
+    del wrong["business"]["kind"]
+
+    with rig.http(rig.token(Role.CONSUMER, PORTAL)) as http:
+        answer = http.post(f"/services/{BUSINESS}/requests", json=wrong, headers={"Idempotency-Key": "faults"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "contract")
+    assert {fault["pointer"] for fault in answer.json()["faults"]} == {"/applicant/national_id", "/business/kind"}
+    assert "secret" not in answer.text
+
+
+def test_a_purpose_must_be_granted_and_may_be_left_out_only_where_there_is_one(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.CONSUMER, PRESS) as press:
+        with pytest.raises(InvalidMessageError) as unnamed:
+            portal.submit(PERMIT, application(), key="p1")
+        with pytest.raises(ForbiddenError) as not_granted:
+            press.submit(PERMIT, application(), key="p2", purpose="business-licensing")
+        with pytest.raises(ForbiddenError) as no_service:
+            press.submit(BUSINESS, business(), key="p3")
+        accepted = press.submit(PERMIT, application(), key="p4")
+
+    codes = (unnamed.value.code, not_granted.value.code, no_service.value.code)
+    assert codes == ("purpose-needed", "purpose-not-granted", "service-not-granted")
+    request = rig.parts.store.request(accepted["request_id"])
+    assert request is not None
+    assert request.purpose == STATISTICS
+
+
+def test_a_trial_is_marked_and_the_official_is_named_in_the_facts(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        receipt = portal.submit(BUSINESS, business(), key="trial", test=True, actor="staff-7", reference="F/12")
+
+    request = rig.parts.store.request(receipt["request_id"])
+    submission = rig.parts.store.submission_of(receipt["request_id"])
+    assert request is not None
+    assert request.test
+    assert rig.parts.store.facts(request.id)[0].actor == f"{PORTAL}/staff-7"
+    assert submission is not None
+    assert submission.reference not in {None, "F/12"}
+
+
+def test_nothing_personal_stands_in_ids_facts_or_submissions(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        receipt = portal.submit(BUSINESS, business(), key="private")
+
+    kept = repr((rig.parts.store.facts(receipt["request_id"]), rig.parts.store.submission_of(receipt["request_id"])))
+    assert NUMBER not in kept
+    assert NAME not in kept
+
+
+def test_another_consumers_request_looks_exactly_like_one_that_does_not_exist(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.http(rig.token(Role.CONSUMER, PRESS)) as press:
+        receipt = portal.submit(BUSINESS, business(), key="mine")
+        answers = [
+            press.get(f"/requests/{name}").json()
+            for name in (receipt["request_id"], receipt["tracking"], "00000000-0000-8000-8000-000000000000")
+        ]
+        cancelled = press.post(f"/requests/{receipt['request_id']}/cancel", json={"reason": "not mine"})
+        listed = press.get("/requests").json()["items"]
+
+    plain = [{name: value for name, value in answer.items() if name != "instance"} for answer in answers]
+    assert plain[0] == plain[1] == plain[2]
+    assert plain[0]["code"] == "request-unknown"
+    assert cancelled.status_code == 404
+    assert all(line["consumer"] == PRESS for line in listed)
+
+
+def test_a_request_is_found_by_its_tracking_code_however_it_is_written(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        receipt = portal.submit(BUSINESS, business(), key="spoken")
+        spoken = receipt["tracking"].lower().replace("-", " ")
+
+        assert portal.request_show(spoken)["request_id"] == receipt["request_id"]
+
+
+def test_a_consumer_sees_titles_and_an_operator_sees_attempts_but_no_data(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.OPERATOR) as operator:
+        request = portal.submit(PERMIT, application(), key="views", purpose=STATISTICS)["request_id"]
+        with rig.client(Role.CLERK, DESK) as clerk:
+            clerk.desk_answer(rig.row_of(request), permit())
+        seen, inside = portal.request_show(request), operator.request_show(request)
+
+    assert seen["steps"][0]["title"] == {"en": "Site permit", "ar": "رخصة الموقع"}
+    assert seen["state_title"] == {"en": "Completed", "ar": "مكتمل"}
+    assert (seen["steps"][0]["state"], seen["steps"][0]["inside"]) == ("done", None)
+    assert inside["steps"][0]["inside"]["attempt"] == 1
+    assert inside["result"] is None
+    assert "P-7" in repr(seen)
+    assert "P-7" not in repr(inside)
+
+
+def test_a_result_is_cut_to_the_granted_fields_and_names_what_is_withheld(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.CLERK, DESK) as clerk:
+        request = portal.submit(PERMIT, application(), key="cut", purpose=STATISTICS)["request_id"]
+        clerk.desk_answer(rig.row_of(request), permit())
+        result = portal.request_show(request)["result"]
+
+    assert result["data"]["result"] == {"permit_number": "P-7"}
+    assert result["data"]["withheld"] == ["/valid_until"]
+
+
+def test_the_feed_gives_the_exact_bytes_and_remembers_what_was_acknowledged(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PRESS) as press, rig.client(Role.CLERK, DESK) as clerk:
+        cursor = press.result_list(most=200)["next"]
+        request = press.submit(PERMIT, application(), key="feed")["request_id"]
+        clerk.desk_answer(rig.row_of(request), permit())
+        page = press.result_list(after=cursor)
+        counts = [press.result_ack([page["next"]])["collected"] for _ in range(2)]
+        (item,) = press.result_list(after=cursor)["items"]
+        after = press.result_list(after=page["next"])["items"]
+    with rig.http(rig.token(Role.CONSUMER, PRESS)) as http:
+        raw = http.get("/results", params={"after": cursor}).content
+
+    stored = rig.parts.store.results(PRESS, after=int(cursor), most=1)[0][1]
+    assert stored in raw
+    assert (item["request_id"], item["type"], item["collected"]) == (request, "bus.request.completed.v1", True)
+    assert counts == [1, 0]
+    assert after == []
+
+
+def test_one_consumer_cannot_acknowledge_the_results_of_another(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.CONSUMER, PRESS) as press:
+        request = press.submit(PERMIT, application(), key="steal")["request_id"]
+        with rig.client(Role.CLERK, DESK) as clerk:
+            clerk.desk_answer(rig.row_of(request), permit())
+        cursor = press.result_list(most=200)["next"]
+
+        assert portal.result_ack([int(cursor)]) == {"collected": 0}
+
+
+def test_waiting_ends_as_soon_as_the_request_has_ended(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.CLERK, DESK) as clerk:
+        request = portal.submit(PERMIT, application(), key="wait", purpose=STATISTICS)["request_id"]
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(portal.request_show, request, wait=30)
+            clerk.desk_answer(rig.row_of(request), permit())
+
+            assert waiting.result(timeout=20)["state"] == "completed"
+
+
+def test_waiting_that_brings_nothing_ends_with_how_it_is(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        request = portal.submit(PERMIT, application(), key="wait-2", purpose=STATISTICS)["request_id"]
+
+        assert portal.request_show(request, wait=1)["state"] == "open"
+        with pytest.raises(InvalidMessageError):
+            portal.request_show(request, wait=31)
+
+
+def test_a_cancelled_request_cannot_be_cancelled_again(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        request = portal.submit(PERMIT, application(), key="cancel", purpose=STATISTICS)["request_id"]
+        assert portal.request_cancel(request, reason="moved away")["state"] == "cancelled"
+
+        with pytest.raises(ConflictError) as again:
+            portal.request_cancel(request, reason="moved away")
+
+    assert again.value.code == "request-state"
+    assert "cancelled" in str(again.value)
+
+
+def test_the_timeline_tells_a_consumer_what_happened_and_not_which_official_of_another_agency(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.OPERATOR) as operator:
+        request = portal.submit(PERMIT, application(), key="facts", purpose=STATISTICS)["request_id"]
+        with rig.client(Role.CLERK, DESK, user="fatima") as clerk:
+            clerk.desk_answer(rig.row_of(request), permit())
+        seen, all_ = portal.request_facts(request)["items"], operator.request_facts(request)["items"]
+
+    assert [fact["version"] for fact in seen] == list(range(1, len(seen) + 1))
+    assert [fact["hash"] for fact in seen] == [fact["hash"] for fact in all_]
+    assert seen[0]["actor"] == f"{PORTAL}/test"
+    assert "fatima" not in repr(seen)
+    assert f"{DESK}/fatima" in {fact["actor"] for fact in all_}
+
+
+def test_pages_of_requests_follow_each_other_without_gap_or_repetition(rig: Rig) -> None:
+    with rig.client(Role.OPERATOR) as operator:
+        everything = [line["request_id"] for line in operator.request_list(most=200)["items"]]
+        paged: list[str] = []
+        cursor: str | None = "0"
+        while cursor is not None:
+            page = operator.request_list(after=int(cursor), most=3)
+            paged += [line["request_id"] for line in page["items"]]
+            cursor = page["next"]
+
+    assert paged == everything
+
+
+def test_a_consumer_is_offered_only_the_services_granted_to_it(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.CONSUMER, PRESS) as press:
+        assert [line["service"] for line in press.service_list()["items"]] == [PERMIT]
+        assert {line["service"] for line in portal.service_list()["items"]} == {PERMIT, BUSINESS}
+        assert press.service_show(PERMIT)["purposes"] == {STATISTICS: {"en": "Statistics", "ar": "الإحصاء"}}
+        with pytest.raises(ForbiddenError):
+            press.service_show(BUSINESS)
+        with pytest.raises(NotFoundError):
+            press.service_show("nothing.v1")

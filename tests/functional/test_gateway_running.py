@@ -1,0 +1,195 @@
+"""Running the bus over HTTP: failures are tried again or given up with a reason, agencies are paused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bus.errors import ConflictError, InvalidMessageError, NotFoundError
+from bus.operations.caller import Role
+from bus.ports import FailureRow, Payload
+from bus.process.state import StepKey, StepState
+from tests.support.gateway_rig import BUSINESS, DESK, JOURNAL, NAME, PORTAL, REGISTRY, Rig, business, gateway
+
+_KEYS = count()
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with gateway(Path(tmp_path_factory.mktemp("gateway"))) as rig:
+        rig.admit_host()
+        yield rig
+
+
+@pytest.fixture
+def request_(rig: Rig) -> str:
+    """A request whose first step failed and waits for a person."""
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        request = portal.submit(BUSINESS, business(), key=f"failed-{next(_KEYS)}")["request_id"]
+    rig.fail(request, "name")
+    return str(request)
+
+
+@pytest.fixture
+def failure(rig: Rig, request_: str) -> int:
+    with rig.client(Role.OPERATOR) as operator:
+        lines = operator.failure_list(most=200)["items"]
+    return next(int(line["failure"]) for line in lines if line["request_id"] == request_)
+
+
+def _state(rig: Rig, request: str) -> StepState:
+    read = rig.parts.store.request(request)
+    assert read is not None
+    return read.steps[StepKey(step="name")].state
+
+
+def test_a_failure_shows_its_step_as_it_is_now_and_no_data(rig: Rig, request_: str, failure: int) -> None:
+    with rig.client(Role.OPERATOR) as operator:
+        view = operator.failure_show(failure)
+        request = operator.request_show(request_)
+
+    assert (view["step_state"], view["effect"]) == ("parked", "none")
+    assert view["failure"]["agency"] == REGISTRY
+    assert request["waiting_for"] == "operator"
+    assert [line["key"] for line in request["failures"]] == [str(failure)]
+    assert NAME not in repr((view, request))
+
+
+def test_a_replay_sends_the_step_again_and_names_who_wanted_it_and_why(rig: Rig, request_: str, failure: int) -> None:
+    with rig.client(Role.OPERATOR, user="samir") as operator:
+        operator.failure_replay(failure, reason="disk is larger now")
+        closed = operator.failure_show(failure)
+
+    facts = rig.parts.store.facts(request_)
+    assert _state(rig, request_) is StepState.DISPATCHED
+    assert ("samir", "disk is larger now") in {(fact.actor, fact.reason) for fact in facts}
+    assert closed["failure"]["closed_at"] is not None
+
+
+def test_giving_up_ends_the_step_and_the_request_with_it(rig: Rig, request_: str, failure: int) -> None:
+    with rig.client(Role.OPERATOR) as operator:
+        operator.failure_giveup(failure, reason="system was shut down")
+
+    request = rig.parts.store.request(request_)
+    assert _state(rig, request_) is StepState.FAILED
+    assert request is not None
+    assert request.state == "failed"
+
+
+def test_a_second_command_on_one_failure_learns_who_when_and_what_it_is_now(rig: Rig, failure: int) -> None:
+    with rig.client(Role.OPERATOR, user="samir") as samir:
+        samir.failure_replay(failure, reason="again please")
+    with rig.http(rig.token(Role.OPERATOR, user="huda")) as huda:
+        late = huda.post(f"/failures/{failure}/giveup", json={"reason": "no use"})
+
+    assert late.status_code == 409
+    assert late.json()["code"] == "failure-closed"
+    assert "dispatched" in late.json()["state"]
+    assert late.json()["changed_at"] is not None
+
+
+def test_of_many_commands_at_once_exactly_one_wins(rig: Rig, failure: int) -> None:
+    token = rig.token(Role.OPERATOR)
+
+    def act(number: int) -> int:
+        with rig.http(token) as http:
+            verb = "replay" if number % 2 else "giveup"
+            return http.post(f"/failures/{failure}/{verb}", json={"reason": "at once"}).status_code
+
+    with ThreadPoolExecutor(10) as threads:
+        statuses = sorted(threads.map(act, range(10)))
+
+    assert statuses == [200] + [409] * 9
+
+
+def test_a_command_wants_a_reason(rig: Rig, failure: int) -> None:
+    with rig.client(Role.OPERATOR) as operator, pytest.raises(InvalidMessageError):
+        operator.failure_replay(failure, reason="")
+
+
+def test_a_failure_without_a_step_cannot_be_tried_again(rig: Rig) -> None:
+    key, payload = rig.parts.tools.keys.take(2)
+    row = FailureRow(
+        key=key,
+        request_key=None,
+        request_id=None,
+        step=None,
+        agency=DESK,
+        code="orphan",
+        cause="orphan",
+        payload_id=payload,
+        opened_at=rig.parts.store.now(),
+    )
+    rig.parts.store.note_failure(row, Payload(id=payload, request_key=None, bytes=b"raw"))
+
+    with rig.client(Role.OPERATOR) as operator:
+        assert operator.failure_show(key)["evidence_bytes"] == 3
+        with pytest.raises(ConflictError) as refused:
+            operator.failure_replay(key, reason="why not")
+        with pytest.raises(NotFoundError):
+            operator.failure_show(1)
+
+    assert refused.value.code == "failure-without-step"
+
+
+def test_a_paused_agency_gets_nothing_until_it_is_resumed(rig: Rig) -> None:
+    with rig.client(Role.OPERATOR) as operator, rig.client(Role.CONSUMER, PORTAL) as portal:
+        assert operator.agency_pause(REGISTRY)["paused"]
+        request = portal.submit(BUSINESS, business(), key="paused")["request_id"]
+        paused = _state(rig, request)
+        assert not operator.agency_resume(REGISTRY)["paused"]
+        rig.parts.manager.dispatch_waiting([REGISTRY])
+        with pytest.raises(NotFoundError):
+            operator.agency_pause("moon")
+
+    assert (paused, _state(rig, request)) == (StepState.READY, StepState.DISPATCHED)
+
+
+def test_a_retired_journal_is_remembered_and_its_host_must_announce_itself_again(tmp_path: Path) -> None:
+    with gateway(tmp_path) as rig, rig.client(Role.OPERATOR) as operator:
+        rig.admit_host()
+
+        view = operator.agency_retire(REGISTRY, journal=JOURNAL)
+        again = operator.agency_retire(REGISTRY, journal=JOURNAL)
+
+    assert (view["retired"], view["journal_id"], view["alive"]) == ([JOURNAL], None, False)
+    assert again == view
+
+
+def test_commands_on_one_agency_at_once_are_all_kept(rig: Rig) -> None:
+    journals = [f"journal-{number}" for number in range(10)]
+    token = rig.token(Role.OPERATOR)
+
+    def retire(journal: str) -> httpx.Response:
+        with rig.http(token) as http:
+            return http.post(f"/agencies/{DESK}/retire", json={"journal": journal})
+
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(retire, journals))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert set(rig.parts.store.agencies()[DESK].retired) == set(journals)
+
+
+def test_the_status_counts_every_request_once(rig: Rig, request_: str) -> None:
+    with rig.client(Role.OPERATOR) as operator:
+        status = operator.status()
+
+    assert status["alive"] + status["ended"] == sum(status["requests"].values())
+    assert status["requests"]["open"] >= 1
+    assert status["open_failures"] >= 1
+    registry = next(agency for agency in status["agencies"] if agency["agency"] == REGISTRY)
+    assert registry["alive"]
+    assert registry["use"] == "simulator"
+    assert request_ in {line["request_id"] for line in _open_failures(rig)}
+
+
+def _open_failures(rig: Rig) -> list[dict[str, str]]:
+    with rig.client(Role.OPERATOR) as operator:
+        lines: list[dict[str, str]] = operator.failure_list(most=200)["items"]
+    return lines
