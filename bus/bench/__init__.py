@@ -1,0 +1,1 @@
+"""Benchmarks and their yardsticks: ratios measured in one run on one machine."""

@@ -1,0 +1,153 @@
+"""The commands that work on files, with no gateway: they help when nothing else runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bus.cli.outcome import DONE, NO
+from bus.cli.show import as_json, as_text, language, table
+from bus.errors import ConfigurationError, Fault
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+def _on_workspace(command: F) -> F:
+    folder = click.Path(path_type=Path, file_okay=False, exists=True)
+    command = click.option("--workspace", type=folder, default=Path(), help="Its folder.")(command)
+    of_env = click.option("--env", default=lambda: os.environ.get("BUS_ENV", "dev"), help="Which env/<name>.yaml.")
+    return of_env(command)
+
+
+def _on_data(command: F) -> F:
+    folder = click.Path(path_type=Path, file_okay=False)
+    default = click.option(
+        "--data", type=folder, default=lambda: os.environ.get("BUS_DATA", ".bus"), help="Folder of the bus."
+    )
+    return default(command)
+
+
+_json = click.option("--json", "as_json_", is_flag=True, help="Print JSON for programs.")
+
+
+@click.command()
+@_on_workspace
+@_json
+def check(workspace: Path, env: str, as_json_: bool) -> int:
+    """Judge the files of a workspace before they run: every fault with file, line and mend. Exits 1 if there is one."""
+    from bus.tools.check import check as faults_of
+
+    faults = faults_of(workspace.resolve(), env)
+    if as_json_:
+        click.echo(as_json({"faults": [asdict(fault) for fault in faults]}))
+    else:
+        for fault in faults:
+            click.echo(str(fault))
+        click.echo(f"{len(faults)} faults." if faults else "No faults.")
+    return NO if faults else DONE
+
+
+@click.group()
+def config() -> None:
+    """What the bus is set to."""
+
+
+@config.command("show")
+@_on_workspace
+@_json
+def config_show(workspace: Path, env: str, as_json_: bool) -> None:
+    """Print each value with the file and line that set it; secrets are masked."""
+    from bus.catalog import configuration_rows
+
+    rows = [
+        {"name": row.name, "value": row.value, "set_in": f"{row.file}:{row.line}" if row.file else "default"}
+        for row in configuration_rows(workspace.resolve(), env)
+    ]
+    click.echo(as_json({"items": rows}) if as_json_ else "\n".join(table(rows)))
+
+
+@click.group()
+def store() -> None:
+    """The store of this machine."""
+
+
+@store.command("migrate")
+@_on_data
+def store_migrate(data: Path) -> None:
+    """Make the store, or bring it up to date."""
+    from bus.bootstrap import open_store
+
+    open_store(data.resolve()).close()
+    click.echo(f"The store in {data} is up to date.")
+
+
+@store.command("recount")
+@_on_data
+@_json
+def store_recount(data: Path, as_json_: bool) -> int:
+    """Say what does not add up: conservation, contiguous facts, orphans. Exits 1 if anything does not."""
+    from bus.bootstrap import open_store
+
+    opened = open_store(_existing(data))
+    try:
+        wrong, totals = opened.recount(), opened.totals()
+    finally:
+        opened.close()
+    counts = {state.value: count for state, count in totals.items()}
+    if as_json_:
+        click.echo(as_json({"wrong": list(wrong), "requests": counts}))
+    else:
+        for sentence in wrong:
+            click.echo(sentence)
+        click.echo(f"{sum(counts.values())} requests: " + (f"{len(wrong)} wrong." if wrong else "all adds up."))
+    return NO if wrong else DONE
+
+
+@click.group()
+def user() -> None:
+    """Who may ask the gateway."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["consumer", "clerk", "operator", "admin"]), required=True)
+@click.option("--agency", help="For consumers and clerks: theirs.")
+@_on_data
+@_json
+def user_add(name: str, role: str, agency: str | None, data: Path, as_json_: bool) -> None:
+    """Print a new token for NAME. It is shown this once; the store keeps its hash."""
+    from bus.bootstrap import open_store
+    from bus.operations.caller import Role, mint_token
+
+    if not _NAME.fullmatch(name):
+        raise click.UsageError("NAME has letters, digits and . _ @ - only, at most 64.")
+    opened = open_store(_existing(data))
+    try:
+        token = mint_token(opened, name, Role(role), agency)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    finally:
+        opened.close()
+    answer = {"user": name, "role": role, "agency": agency, "token": token}
+    click.echo(as_json(answer) if as_json_ else as_text(answer, language()))
+
+
+def _existing(data: Path) -> Path:
+    """The folder of an installation; ConfigurationError where there is none: a slip must not make a new one."""
+    if not (data / "store.db").exists():
+        fault = Fault(
+            code="no-store",
+            message="There is no store.",
+            mend="Name the folder of the bus with --data, or make one with `bus store migrate`.",
+            file=str(data),
+        )
+        raise ConfigurationError((fault,))
+    return data.resolve()

@@ -1,0 +1,112 @@
+"""``bus serve`` and ``bus simulator run``: the programs that stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from bus import logs
+from bus.bootstrap import (
+    Parts,
+    assemble,
+    claimed,
+    load_workspace,
+    running,
+    simulator_folder,
+    simulators,
+    write_once,
+)
+from bus.catalog import load_simulator
+from bus.gateway.server import address_of, listen, serve_until_told
+from bus.operations.caller import Role, mint_token
+from bus.simulator import Persons
+
+_log = logs.bind(role="serve")
+
+_workspace = click.option(
+    "--workspace", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(), help="Its folder."
+)
+_env = click.option("--env", default=lambda: os.environ.get("BUS_ENV", "dev"), help="Which env/<name>.yaml.")
+_data = click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="Default: .bus/ in the workspace."
+)
+
+
+@click.command()
+@_workspace
+@_env
+@_data
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8420, show_default=True, help="On 127.0.0.1; 0 takes a free one."
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def serve(workspace: Path, env: str, data: Path | None, port: int, log_level: logs.Level) -> None:
+    """Run the whole bus in this process: gateway, process manager, relay, timekeeper and agency hosts.
+
+    Stops on SIGTERM or Ctrl-C within a bound; what was accepted is in the store, and goes on at the next start.
+    """
+    logs.configure(json=not sys.stderr.isatty(), level=log_level)
+    logs.claim_process()
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, _stop)
+    read = load_workspace(workspace.resolve(), env)
+    folder = (data or workspace / ".bus").resolve()
+    with claimed(folder):
+        parts = assemble(read, folder)
+        with listen(port) as listening, simulators(read, folder), running(parts):
+            introduce(parts, address_of(listening))
+            serve_until_told(parts.context, listening)
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    """Leave, and let every role drain on the way out. The gateway gives a signal that ended it back to us."""
+    for told in (signal.SIGTERM, signal.SIGINT):
+        # Draining has a bound of its own; a second signal must not cut it short.
+        signal.signal(told, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+@click.group()
+def simulator() -> None:
+    """Stand-ins for legacy systems."""
+
+
+@simulator.command("run")
+@click.argument("agency")
+@_workspace
+@_env
+@_data
+def run_simulator(agency: str, workspace: Path, env: str, data: Path | None) -> None:
+    """Simulate the legacy system of AGENCY until standard input ends, or until told to stop."""
+    logs.configure(json=True, level="warning")
+    read = load_workspace(workspace.resolve(), env)
+    folder = simulator_folder((data or workspace / ".bus").resolve(), agency)
+    made = load_simulator(read.adapters[agency])
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if not sys.stdin.isatty():
+        # Ctrl-C reaches the whole group at once; the bus needs this system until it has drained, and then ends it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_until_input_ends, args=(stop,), daemon=True).start()
+    made(folder, Persons.load(read.root / "schemas" / "test-persons.yaml")).run(stop.is_set)
+
+
+def _until_input_ends(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+def introduce(parts: Parts, address: str) -> None:
+    """Leave address and token where the command line finds them; nobody else may read them."""
+    token = parts.data / "token"
+    if not token.exists():
+        write_once(token, f"{mint_token(parts.store, 'local', Role.ADMIN)}\n".encode())
+    url = parts.data / "url"
+    url.unlink(missing_ok=True)
+    write_once(url, f"{address}\n".encode())
+    _log.info("gateway_started", address=address)

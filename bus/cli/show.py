@@ -1,0 +1,101 @@
+"""Answers for people: aligned plain tables, in the reader's language where there are two."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from rich.cells import cell_len
+
+Language: TypeAlias = Literal["en", "ar"]
+
+
+def language() -> Language:
+    """The language of the locale: Arabic or English."""
+    names = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return "ar" if next(filter(None, names), "").startswith("ar") else "en"
+
+
+def as_json(value: Any) -> str:
+    """For programs: one JSON value, letters as they are."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def as_text(value: Mapping[str, Any], lang: Language) -> str:
+    """For people. A page of items is a table; anything else is a list of names and values, tables below."""
+    return "\n".join(_lines(_localised(value, lang), "")) or "-"
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Aligned columns under their names; a column without any value is left out."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [name for name in names if any(_cell(row.get(name)) for row in rows)]
+    cells = [[name.upper() for name in shown], *([_cell(row.get(name)) for name in shown] for row in rows)]
+    widths = [max(cell_len(line[column]) for line in cells) for column in range(len(shown))]
+    return [
+        "  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    ]
+
+
+def _lines(value: Mapping[str, Any], indent: str) -> list[str]:
+    if "items" in value and _is_table(value["items"]):
+        lines = table(value["items"]) if value["items"] else []
+        return lines + [
+            f"{name}: {_cell(rest)}" for name, rest in value.items() if name != "items" and rest is not None
+        ]
+    plain = {name: member for name, member in value.items() if not _is_nested(member) and _cell(member)}
+    width = max((cell_len(name) for name in plain), default=0)
+    lines = [f"{indent}{_padded(name, width)}  {_cell(member)}" for name, member in plain.items()]
+    for name, member in value.items():
+        if _is_nested(member) and member:
+            lines.append(f"{indent}{name}:")
+            lines += _below(member, indent + "  ")
+    return lines
+
+
+def _below(member: Any, indent: str) -> list[str]:
+    if isinstance(member, Mapping):
+        return _lines(member, indent)
+    return [indent + line for line in table([_flat(row) for row in member])]
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Members of an object inside a row become columns of their own."""
+    flat: dict[str, Any] = {}
+    for name, member in row.items():
+        flat |= _flat(member) if isinstance(member, Mapping) else {name: member}
+    return flat
+
+
+def _localised(value: Any, lang: Language) -> Any:
+    """Every text that is there in both languages, in the wanted one."""
+    if isinstance(value, Mapping):
+        if set(value) == {"en", "ar"}:
+            return value[lang]
+        return {name: _localised(member, lang) for name, member in value.items()}
+    return [_localised(item, lang) for item in value] if isinstance(value, list) else value
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping) or (_is_table(value) and bool(value))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
+        return ", ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+def _padded(text: str, width: int) -> str:
+    # Arabic and Latin letters take one cell, their marks none: len() would not align them.
+    return text + " " * (width - cell_len(text))
