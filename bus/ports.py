@@ -573,7 +573,7 @@ class JournalTransaction(Protocol):
         """These interactions; unknown ones are absent."""
 
     def referred(self, references: Collection[str]) -> dict[str, Row]:
-        """Interactions without a final answer, by their reference."""
+        """Interactions by their reference, the short form that stands in the legacy system."""
 
     def tasks(self, interaction_ids: Collection[str]) -> dict[str, bytes]:
         """Bodies of the latest tasks."""

@@ -16,11 +16,11 @@ from bus.bench.bare import bare
 from bus.bench.report import Report
 from bus.bootstrap import Parts, assemble, open_journal, running
 from bus.message.identity import request_id, tracking
+from bus.message.replies import data_digest
 from bus.message.strict_json import dump
 from bus.ports import Fate, Incoming, Payload, Submission
 from bus.process.event import Submitted
 from bus.runtime.host import AgencyHost
-from bus.runtime.work import data_digest
 
 #: Submissions that wait are decided together, as the gateway does.
 _BATCH = 50

@@ -55,7 +55,7 @@ _STEPS: tuple[str, ...] = (
         changed_at INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX interaction_waiting ON interaction (changed_at) WHERE state = 'received';
-    CREATE INDEX interaction_open ON interaction (reference) WHERE state IN ('begun', 'unknown', 'pending');
+    CREATE INDEX interaction_reference ON interaction (reference);
     CREATE TABLE task (interaction_id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE result (
         interaction_id TEXT PRIMARY KEY,
@@ -246,7 +246,7 @@ class _Transaction:
         return {row.interaction_id: row for row in rows}
 
     def referred(self, references: Collection[str]) -> dict[str, Row]:
-        sql = f"{_ROW} WHERE reference {_AMONG} AND state IN ('begun', 'unknown', 'pending')"
+        sql = f"{_ROW} WHERE reference {_AMONG}"
         return {row.reference: row for row in map(_row, self._among(sql, references))}
 
     def tasks(self, interaction_ids: Collection[str]) -> dict[str, bytes]:

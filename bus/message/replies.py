@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from bus.errors import Fault, InvalidMessageError
 from bus.message.contract import DIALECT, Contracts, urn
@@ -120,6 +123,11 @@ def reply_from_message(message: Message) -> Reply:
         below_data = tuple(_below_data(fault) for fault in faults)
         raise InvalidMessageError(below_data, raw=message.body)
     return _reply(message.envelope.type, data)
+
+
+def data_digest(data: Data) -> str:
+    """Tells whether two answers say the same: SHA-256 over their members in one order, hexadecimal."""
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _below_data(fault: Fault) -> Fault:

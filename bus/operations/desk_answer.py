@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,9 +13,8 @@ from bus.killpoint import reach
 from bus.message.envelope import Envelope, Message, encode
 from bus.message.identity import message_id
 from bus.message.instant import Instant
-from bus.message.replies import reply_to_data, reply_type
+from bus.message.replies import data_digest, reply_to_data, reply_type
 from bus.message.reply import Completed, Need, Refused, Reply, Returned
-from bus.message.strict_json import canonical
 from bus.message.text import Text
 from bus.operations.caller import Caller
 from bus.operations.conflict import applied
@@ -145,8 +143,6 @@ def _faults(need: Need, index: int, known: set[str]) -> list[Fault]:
 
 def _reply(context: Context, caller: Caller, row: DeskRow, reply: Reply) -> Command[Answered]:
     clerk = caller.actor()
-    if row.state not in {"open", "claimed"} or row.clerk not in {None, clerk}:
-        raise taken(context, row.key)
     now = context.store.now()
     message = _message(task_of(context, row), row, reply, clerk=clerk, now=now)
     payload = Payload(id=context.keys.next(), request_key=row.request_key, bytes=message.body)
@@ -160,7 +156,7 @@ def _reply(context: Context, caller: Caller, row: DeskRow, reply: Reply) -> Comm
         reply=reply,
         message_id=message.envelope.id,
         payload_id=payload.id,
-        digest=hashlib.sha256(canonical(data)).hexdigest(),
+        digest=data_digest(data),
         conditions=conditions_from_step(definition, row.step.step, output) if output is not None else {},
         fields=field_names(output or {}),
         actor=clerk,

@@ -25,7 +25,7 @@ from bus.process.closure import input_contract, output_contract
 from bus.receiver.announcement import Admitted, Alive, Started, alive_message, started_message
 from bus.receiver.row import JournalIdentity
 from bus.runtime.host_call import Calls
-from bus.runtime.host_intake import Taken, sort, take
+from bus.runtime.host_intake import Sorted, Taken, sort, take
 from bus.runtime.host_setup import HostSetup, Work
 
 #: How long an idle host waits for messages before it looks at the clock and at its orders again.
@@ -147,7 +147,8 @@ class AgencyHost:
         """
         busy = self._calls.is_busy
         answers = self._calls.finish(min(patience, self._setup.settings.batch_wait) if busy else 0)
-        deliveries = self._collect(0 if busy or self._unsent else patience)
+        hurries = busy or self._calls.can_begin or (self._unsent and self._setup.monotonic() >= self._publish_at)
+        deliveries = self._collect(0 if hurries else patience)
         taken = self._take(deliveries)
         self._calls.add(taken)
         replies_ = [*answers, *taken.replies]
@@ -240,6 +241,7 @@ class AgencyHost:
     def _await_admission(self, deliveries: Sequence[Delivery]) -> None:
         now, agency = self._setup.clock(), self._setup.agency
         heard = [(delivery, sort([delivery], agency, now, self._log)) for delivery in deliveries]
+        take(self._setup, Sorted(invalid=[one for _, batch in heard for one in batch.invalid]), ())
         self._acknowledge([delivery for delivery, batch in heard if not batch.asks])
         self._held += [delivery for delivery, batch in heard if batch.asks]
         if len(self._held) >= self._prefetch:
@@ -331,7 +333,7 @@ class AgencyHost:
             while self._calls.is_busy and (left := until - self._setup.monotonic()) > 0:
                 self._unsent.extend(self._calls.finish(left))
             self._publish()
-            take(self._setup, sort((), self._setup.agency, 0, self._log), self._confirmed)
+            take(self._setup, Sorted(), self._confirmed)
         except (BrokerUnavailableError, StoreUnavailableError) as error:
             # Nothing is lost: the journal has it, and the next start sends it.
             self._log.warning("batch_repeated", error=error)

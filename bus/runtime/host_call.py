@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
@@ -12,17 +12,16 @@ from typing import Any, TypeAlias, TypeVar
 from bus.adapter import Absent, Adapter, AgencyUnavailableError, Found, LookUp, Task, Unsure
 from bus.killpoint import reach
 from bus.logs import Log
-from bus.message.envelope import Envelope, decode
 from bus.message.instant import Instant, Milliseconds
-from bus.message.reply import Effect, Failed, Pending, Reply, Unknown
-from bus.ports import JournalChanges, JournalInvalid, JournalReply, JournalResult
+from bus.message.reply import Effect, Failed, Reply, Unknown
+from bus.ports import JournalReply
 from bus.process.closure import input_contract
 from bus.receiver.failure import failed
-from bus.receiver.gate import Gate, absence_counts, begin, honest, settled
-from bus.receiver.row import JournalIdentity, Row, State, is_live
+from bus.receiver.gate import Gate, begin, honest
+from bus.receiver.row import Row, State
 from bus.runtime.host_intake import Taken
 from bus.runtime.host_lane import Lane
-from bus.runtime.host_reply import anew, recorded
+from bus.runtime.host_settle import Moment, Told, read_again, settle_collected, settle_looks, tell, write
 from bus.runtime.host_setup import HostSetup, Look, Reread, Work
 from bus.runtime.host_translate import prepare, read
 
@@ -50,15 +49,6 @@ class _Job:
     late: Callable[[Future[Any]], list[JournalReply]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What one interaction came to: its row, what is kept, and the message."""
-
-    row: Row
-    result: JournalResult | None
-    reply: JournalReply
-
-
 class Calls:
     """The work of one host, one call or look-up at a time, on a lane of its own."""
 
@@ -71,6 +61,8 @@ class Calls:
         self._lane: Lane | None = None
         self._job: _Job | None = None
         self._hung: list[_Job] = []
+        #: References of collected answers that belong to nothing and were kept for a person.
+        self._unmatched: set[str] = set()
 
     @property
     def is_busy(self) -> bool:
@@ -81,6 +73,11 @@ class Calls:
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is on the lane."""
         return self._job is None and not (self._looks or self._rereads or any(self._works.values()))
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether `begin` would find something to do."""
+        return self._job is None and len(self._hung) < MOST_HUNG and not self.is_idle
 
     def waiting(self) -> set[str]:
         """Interactions that this process has in its queue."""
@@ -105,7 +102,9 @@ class Calls:
         if self._job is not None or len(self._hung) >= MOST_HUNG:
             return []
         if self._rereads:
-            return self._read_again()
+            replies = read_again(self._setup, self._rereads)
+            self._rereads.clear()
+            return replies
         if self._looks:
             self._start_look_up()
             return []
@@ -237,7 +236,7 @@ class Calls:
         begun, sent, told = [], [], []
         rows: list[Row] = []
         with self._setup.journal.transaction() as transaction:
-            journal = transaction.identity()
+            at = Moment(journal=transaction.identity(), now=now)
             current = transaction.load(
                 [work.row.interaction_id for work in works] + [work.row.interaction_id for work, _ in declined]
             )
@@ -246,21 +245,21 @@ class Calls:
                 if row is not None and _still_waits(row, work):
                     begun.append(work)
                     sent.append(native)
-                    rows.append(self._intent(row, native, journal, now))
+                    rows.append(self._intent(row, native, at))
             for work, reply in declined:
                 row = current.get(work.row.interaction_id)
                 if row is not None and _still_waits(row, work):
-                    told.append(self._tell(row, work.message.envelope, reply, row.attempt, journal, now))
-            self._write(transaction.write, told, rows)
-        return begun, sent, journal.seq, [one.reply for one in told]
+                    told.append(tell(row, work.message.envelope, reply, row.attempt, at))
+            write(transaction, told, rows)
+        return begun, sent, at.journal.seq, [one.reply for one in told]
 
-    def _intent(self, row: Row, native: bytes, journal: JournalIdentity, now: Instant) -> Row:
-        terms = self._setup.terms[row.operation]
+    def _intent(self, row: Row, native: bytes, at: Moment) -> Row:
+        terms, now = self._setup.terms[row.operation], at.now
         return replace(
             row,
             state=State.BEGUN,
             effect=Effect.UNKNOWN,
-            intent=journal.seq,
+            intent=at.journal.seq,
             request_hash=hashlib.sha256(native).digest(),
             process=self._setup.process,
             lease_until=now + terms.timeout + terms.lease,
@@ -312,19 +311,16 @@ class Calls:
             error = future.exception() if future is not None else None
             self._log.warning("adapter_call_failed", operation=operation, count=len(works), error=error)
         true = [honest(reply, _before(work), terms) for work, reply in zip(works, replies, strict=True)]
-        told: list[_Told] = []
-        now = self._setup.clock()
+        told: list[Told] = []
         with self._setup.journal.transaction() as transaction:
-            journal = transaction.identity()
+            at = Moment(journal=transaction.identity(), now=self._setup.clock())
             rows = transaction.load([work.row.interaction_id for work in works])
             for place, work in enumerate(works):
                 row = rows.get(work.row.interaction_id)
                 if row is not None and row.intent == intent and row.state in {State.BEGUN, State.UNKNOWN}:
                     raw = raws[place] if raws else None
-                    told.append(
-                        self._tell(row, work.message.envelope, true[place], work.row.attempt, journal, now, raw)
-                    )
-            self._write(transaction.write, told)
+                    told.append(tell(row, work.message.envelope, true[place], work.row.attempt, at, raw))
+            write(transaction, told)
         reach("host.recorded")
         self._log.debug("legacy_call_done", operation=operation, count=len(works))
         return [one.reply for one in told]
@@ -345,138 +341,27 @@ class Calls:
             return () if adapter is None else adapter.look_up(first.operation, references)
 
         def finish(future: Future[Any] | None) -> list[JournalReply]:
-            return self._looked(adapter, first.operation, looks, future)
+            return self._looked(first.operation, looks, future)
 
         self._start(work, manifest.timeout if manifest else 0, finish)
 
-    def _looked(
-        self, adapter: Adapter | None, operation: str, looks: Sequence[Look], future: Future[Any] | None
-    ) -> list[JournalReply]:
+    def _looked(self, operation: str, looks: Sequence[Look], future: Future[Any] | None) -> list[JournalReply]:
         answers: Sequence[LookUp] = _good(future, len(looks), (Found, Absent, Unsure)) or [Unsure()] * len(looks)
-        found = [answer.raw for answer in answers if isinstance(answer, Found)]
-        meant = iter(read(adapter, self._setup.contracts, operation, found) if adapter and found else ())
-        told: list[_Told] = []
-        absent: list[Work] = []
-        now = self._setup.clock()
-        with self._setup.journal.transaction() as transaction:
-            journal = transaction.identity()
-            rows = transaction.load([look.row.interaction_id for look in looks])
-            for look, answer in zip(looks, answers, strict=True):
-                reply = next(meant) if isinstance(answer, Found) else None
-                row = rows.get(look.row.interaction_id)
-                if row is None or not _same(row, look.row):
-                    continue
-                raw = answer.raw if isinstance(answer, Found) else None
-                proved = isinstance(answer, Absent) and absence_counts(row, self._setup.terms[operation], now)
-                if proved and look.work is not None:
-                    absent.append(replace(look.work, absent=True))
-                    continue
-                said = reply or (failed("absent") if proved else Unknown())
-                # What was found is told as it is found: it speaks of the interaction, not of one call.
-                said = honest(said, replace(row, effect=Effect.NONE), None)
-                if isinstance(answer, Absent) and not proved:
-                    told.append(self._not_proved(row, look, journal, now))
-                else:
-                    told.append(self._tell(row, look.to, said, look.attempt, journal, now, raw))
-            self._write(transaction.write, told)
+        replies, absent = settle_looks(self._setup, operation, looks, answers)
         for work in reversed(absent):
             self._works.setdefault(_group(work.row), deque()).appendleft(work)
-        return [one.reply for one in told]
-
-    def _not_proved(self, row: Row, look: Look, journal: JournalIdentity, now: Instant) -> _Told:
-        """Not there yet, and too early to say that it never will be: told as pending, kept as unknown."""
-        reply = anew(look.to, Pending(), attempt=look.attempt, journal=journal, now=now)
-        return _Told(row=settled(row, Unknown(), attempt=look.attempt, now=now), result=None, reply=reply)
+        return replies
 
     def _collected(self, future: Future[Any] | None) -> list[JournalReply]:
         if future is None or future.exception() is not None:
             self._log.warning("adapter_call_failed", error=future.exception() if future else None)
             return []
-        told: list[_Told] = []
+        replies: list[JournalReply] = []
         for adapter, pairs in future.result():
-            told += self._settle_collected(adapter, dict(pairs))
-        return [one.reply for one in told]
-
-    def _settle_collected(self, adapter: Adapter, raws: dict[str, bytes]) -> list[_Told]:
-        told: list[_Told] = []
-        now = self._setup.clock()
-        with self._setup.journal.transaction() as transaction:
-            journal = transaction.identity()
-            rows = transaction.referred(raws)
-            bodies = transaction.tasks([row.interaction_id for row in rows.values()])
-            unknown = [raw for reference, raw in raws.items() if reference not in rows]
-            for reference, row in rows.items():
-                body = bodies.get(row.interaction_id)
-                if body is None or is_live(row, now):
-                    continue
-                (reply,) = read(adapter, self._setup.contracts, row.operation, [raws[reference]])
-                if isinstance(reply, Pending):
-                    continue
-                to = decode(body).envelope
-                told.append(self._tell(row, to, reply, row.attempt, journal, now, raws[reference]))
-            invalid = [JournalInvalid(origin="collect", code="unmatched", body=raw, at=now) for raw in unknown]
-            self._write(transaction.write, told, invalid=invalid)
-        return told
-
-    def _read_again(self) -> list[JournalReply]:
-        rereads = list(self._rereads)
-        told: list[_Told] = []
-        now = self._setup.clock()
-        with self._setup.journal.transaction() as transaction:
-            journal = transaction.identity()
-            ids = [reread.row.interaction_id for reread in rereads]
-            rows, results = transaction.load(ids), transaction.results(ids)
-            for reread in rereads:
-                row, result = rows.get(reread.row.interaction_id), results.get(reread.row.interaction_id)
-                adapter = self._setup.system(test=reread.row.test)
-                if row is None or result is None or not _same(row, reread.row):
-                    continue
-                reply: Reply = failed("answer_unreadable", Effect.DONE)
-                if adapter is not None and result.raw is not None:
-                    (reply,) = read(adapter, self._setup.contracts, row.operation, [result.raw])
-                told.append(self._tell(row, reread.to, reply, reread.attempt, journal, now, result.raw))
-                rows[row.interaction_id] = told[-1].row
-            self._write(transaction.write, told)
-        self._rereads.clear()
-        return [one.reply for one in told]
-
-    # --- telling ----------------------------------------------------------------------------------------------------
-
-    def _tell(
-        self,
-        row: Row,
-        to: Envelope,
-        reply: Reply,
-        attempt: int,
-        journal: JournalIdentity,
-        now: Instant,
-        raw: bytes | None = None,
-    ) -> _Told:
-        """The row, the kept result and the message of a reply, as one transaction writes them."""
-        if isinstance(reply, Pending | Unknown) or (row.state is State.UNREADABLE and isinstance(reply, Failed)):
-            message = anew(to, reply, attempt=attempt, journal=journal, now=now)
-        else:
-            message, reply = recorded(to, reply, attempt=attempt, journal=journal, now=now)
-        keeps = raw is not None or not isinstance(reply, Pending | Unknown)
-        result = JournalResult(interaction_id=row.interaction_id, raw=raw, reply=message) if keeps else None
-        return _Told(row=settled(row, reply, attempt=attempt, now=now), result=result, reply=message)
-
-    def _write(
-        self,
-        write: Callable[[JournalChanges], None],
-        told: Sequence[_Told],
-        rows: Iterable[Row] = (),
-        invalid: Sequence[JournalInvalid] = (),
-    ) -> None:
-        if told or rows or invalid:
-            write(
-                JournalChanges(
-                    rows=[*rows, *(one.row for one in told)],
-                    results=[one.result for one in told if one.result is not None],
-                    outbox=[one.reply for one in told],
-                    invalid=invalid,
-                )
-            )
+            told, unmatched = settle_collected(self._setup, adapter, dict(pairs), self._unmatched)
+            self._unmatched |= unmatched
+            replies += told
+        return replies
 
 
 def _group(row: Row) -> _Group:
@@ -494,11 +379,6 @@ def _before(work: Work) -> Row:
 
 def _still_waits(row: Row, work: Work) -> bool:
     return row.state is State.RECEIVED and row.attempt == work.row.attempt
-
-
-def _same(row: Row, other: Row) -> bool:
-    """Whether nothing has moved the interaction since."""
-    return (row.state, row.intent, row.attempt) == (other.state, other.intent, other.attempt)
 
 
 def _without_answer(future: Future[Any] | None, *, safe: bool) -> Reply:

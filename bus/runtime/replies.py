@@ -16,7 +16,7 @@ from bus.message.channel import Channel, agency_of
 from bus.message.envelope import Envelope, Message, MessageType, decode
 from bus.message.instant import Milliseconds
 from bus.message.key import Keys
-from bus.message.replies import REPLY_TYPES, reply_from_message, reply_to_data
+from bus.message.replies import REPLY_TYPES, data_digest, reply_from_message, reply_to_data
 from bus.ports import Consumer, Delivery, Incoming, Payload, Received
 from bus.process.event import Replied
 from bus.process.state import Kind, StepKey
@@ -24,7 +24,7 @@ from bus.receiver.announcement import Started, read_alive, read_started
 from bus.runtime.agency import heard
 from bus.runtime.hosts import Hosts
 from bus.runtime.process_manager import ProcessManager
-from bus.runtime.work import Work, data_digest
+from bus.runtime.work import Work
 
 _log = bind(role="process-manager")
 

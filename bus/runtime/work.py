@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -378,8 +377,3 @@ def _answered_row(request: Request, event: Replied) -> StepKey | None:
 def _belonging(payloads: Sequence[Payload], request_key: int | None) -> list[Payload]:
     """Bytes live and go with the request that they belong to."""
     return [replace(payload, request_key=request_key) for payload in payloads]
-
-
-def data_digest(data: Data) -> str:
-    """Tells whether two answers say the same: SHA-256 over their members in one order."""
-    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()

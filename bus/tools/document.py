@@ -15,7 +15,7 @@ VERBS: Mapping[str, str] = {
     "-": "does not fit any more, or cannot be: nothing, not even a fact",
     "conflict": "refused with who, when and what the row is now",
     "again_or_end": "ready, attempt + 1, no try used; past the deadline as `end`",
-    "answer": "succeeded or refused, as the person states; never sent or without effect only where it says so",
+    "answer": "succeeded or refused, as the person states",
     "answer_unsent": "as `answer`, if it had no effect; else a conflict",
     "answer_withdraw": "as `answer`; where the effect is unknown a withdrawal is sent",
     "ask": "one more look-up; in doubt, with as many sent as there are attempts: parked",
@@ -27,8 +27,10 @@ VERBS: Mapping[str, str] = {
     "closing_parked": "effect none: cancelled; unknown: looked up and stays; done: stays",
     "compare": "the same answer: a duplicate; another: failure `contradiction`",
     "contradict": "stays; failure `contradiction`",
-    "count": "a look-up could not tell: safe, or idempotent in its window, with the request open: ready, attempt + 1; "
-    "at most once, or past the deadline, or look-ups used: parked; else stays",
+    "count": (
+        "a look-up could not tell. Request open and safe, or idempotent in its window: ready, attempt + 1. At most "
+        "once, or past the deadline, or look-ups used: parked. Else stays"
+    ),
     "doubt": "unknown, and looked up at once",
     "early": "stays; failure `early`: this store never sent it",
     "edit": "ready as a new interaction (edit + 1, attempt 1) that names the one it supersedes",
@@ -97,8 +99,10 @@ _TABLES: Sequence[tuple[str, str, Table]] = (
     ("What people do, request closing", "After the end every command is a conflict.", table.COMMANDS_CLOSING),
     (
         "Closing begins, or a request is terminated",
-        "Closing begins when the consumer cancels, when the deadline of a request that expires passes, and when a "
-        "required step is refused or failed. A termination ends the request at once.",
+        (
+            "Closing begins when the consumer cancels, when the deadline of a request that expires passes, and when a "
+            "required step is refused or failed. A termination ends the request at once."
+        ),
         table.CLOSING,
     ),
     ("Compensations: replies to the current attempt", "", table.REPLIES_COMPENSATION),
