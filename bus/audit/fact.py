@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -46,7 +47,10 @@ class Fact:
     hash: str = ""
 
 
+_NO_DIGESTS: Mapping[str, str] = {}
 _COVERED = tuple(name for name in Fact.__slots__ if name != "hash")
+_READ = attrgetter(*_COVERED)
+_WRITE = tuple(Fact.__dict__[name].__set__ for name in _COVERED)
 #: The greatest number that a reader which counts in floating point still tells from its neighbours.
 _GREATEST = 2**53 - 1
 
@@ -56,7 +60,7 @@ def content(fact: Fact) -> dict[str, Any]:
 
     JSON that every reader understands alike (RFC 7493): numbers beyond 2^53, such as the ids of payloads, are text.
     """
-    members = {name: value for name in _COVERED if (value := getattr(fact, name)) is not None}
+    members = {name: value for name, value in zip(_COVERED, _READ(fact), strict=True) if value is not None}
     members |= {"fields": list(fact.fields), "changes": _portable(fact.changes)}
     if not fact.fields:
         del members["fields"]
@@ -75,18 +79,26 @@ def _portable(value: Any) -> Any:
     return value
 
 
-def seal(fact: Fact, previous: str) -> Fact:
-    """The fact, bound to the one before it (RFC 8785 canonical JSON, SHA-256)."""
-    bound = replace(fact, previous=previous)
+def seal(fact: Fact, previous: str, digest: str | None = None) -> Fact:
+    """The fact with the digest of its message, bound to the one before it (RFC 8785 canonical JSON, SHA-256)."""
+    digest = fact.digest if digest is None else digest
+    bound = {"previous": previous} if digest is None else {"previous": previous, "digest": digest}
     # With ASCII names and no fractions, sorted compact JSON is the canonical form, at a tenth of the price.
-    return replace(bound, hash=hashlib.sha256(orjson.dumps(content(bound), option=orjson.OPT_SORT_KEYS)).hexdigest())
+    raw = orjson.dumps(content(fact) | bound, option=orjson.OPT_SORT_KEYS)
+    # As `dataclasses.replace`, in half the time.
+    sealed = object.__new__(Fact)
+    for write, value in zip(_WRITE, _READ(fact), strict=True):
+        write(sealed, value)
+    for name, value in (("previous", previous), ("digest", digest), ("hash", hashlib.sha256(raw).hexdigest())):
+        object.__setattr__(sealed, name, value)
+    return sealed
 
 
-def chain(facts: tuple[Fact, ...], previous: str) -> tuple[Fact, ...]:
-    """The facts of one request, in order, each bound to the one before it."""
+def chain(facts: Iterable[Fact], previous: str, digests: Mapping[str, str] = _NO_DIGESTS) -> tuple[Fact, ...]:
+    """The facts of one request, in order, each bound to the one before it; ``digests`` by the ids of messages."""
     sealed = []
     for fact in facts:
-        bound = seal(fact, previous)
+        bound = seal(fact, previous, digests.get(fact.message_id) if fact.message_id else None)
         previous = bound.hash
         sealed.append(bound)
     return tuple(sealed)

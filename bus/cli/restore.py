@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
 
-from bus.bootstrap import open_journal
+from bus.bootstrap import claimed, open_journal
 
 
 @click.command("restore")
 @click.argument("agency")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(".bus"))
 def restore(agency: str, data: Path) -> None:
-    """Declare that the journal of AGENCY was restored from a backup; run it before its host starts again.
+    """Declare that the journal of AGENCY was restored from a backup; run it while the bus is stopped.
 
     The journal takes a new identity, so that nobody mistakes a row that it lacks for proof that nothing happened.
     The bus then refuses the host until an operator retires the old journal: `bus agency retire AGENCY --journal ID`.
@@ -23,9 +24,8 @@ def restore(agency: str, data: Path) -> None:
     if not file.is_file():
         message = f"There is no journal {file}; put the backup back first, or name the folder with --data."
         raise click.ClickException(message)
-    journal = open_journal(data, agency)
-    before = journal.identity().journal_id
-    after = journal.renew(time.time_ns() // 1_000_000).journal_id
-    journal.close()
+    with claimed(data), closing(open_journal(data, agency)) as journal:
+        before = journal.identity().journal_id
+        after = journal.renew(time.time_ns() // 1_000_000).journal_id
     click.echo(f"The journal of {agency} was {before} and is {after} now.")
     click.echo(f"Start its host, then run: bus agency retire {agency} --journal {before}")

@@ -60,6 +60,8 @@ def serve(workspace: Path, env: str, data: Path | None, port: int, log_level: lo
         parts = assemble(read, folder)
         with listen(port) as listening, simulators(read, folder), running(parts):
             introduce(parts, address_of(listening))
+            click.echo(f"The bus listens on {address_of(listening)} (environment {env}). Stop it with Ctrl-C.")
+            click.echo("الناقل يعمل الآن. أوقفه بالضغط على Ctrl-C.")
             serve_until_told(parts.context, listening)
 
 

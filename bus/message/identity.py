@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import unicodedata
 from base64 import b32encode
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 from stdnum import luhn
@@ -57,7 +58,13 @@ def parse_tracking(text: str) -> str:
 
 def interaction_id(request_id: str, step: str, item: int | None, kind: str, edit: int) -> str:
     """One wanted effect: UUIDv5 of ``step/item/kind/edit`` in the request; ``item`` is empty for a single step."""
-    return str(uuid5(UUID(request_id), f"{step}/{'' if item is None else item}/{kind}/{edit}"))
+    return _interaction_id(request_id, f"{step}/{'' if item is None else item}/{kind}/{edit}")
+
+
+@lru_cache(maxsize=16_384)
+def _interaction_id(request_id: str, name: str) -> str:
+    # The same few are asked for again with every message of a request.
+    return str(uuid5(UUID(request_id), name))
 
 
 def message_id(interaction_id: str, attempt: int, type: str) -> str:

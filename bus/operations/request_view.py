@@ -16,10 +16,11 @@ from bus.operations.context import Context
 from bus.operations.given import RequestName, Wait
 from bus.operations.operation import Given
 from bus.operations.request import request_of, when
-from bus.operations.titles import PUBLIC_STATES, REQUEST_TITLES, STEP_TITLES
+from bus.operations.titles import PUBLIC_STATES, REQUEST_TITLES, STEP_TITLES, TAKEN_BACK
 from bus.ports import FailureRow
 from bus.process.definition import Definition
 from bus.process.state import ALIVE, Kind, Request, Step, StepState
+from bus.process.wire import taken_back
 
 _PAGE = 200
 
@@ -158,7 +159,9 @@ def show_request(context: Context, caller: Caller, given: ShowRequest) -> Reques
         expected_by=when(request.deadline_at),
         ended_at=when(request.ended_at),
         steps=tuple(
-            _step(context, definition, step, inside=caller.sees_all) for step in rows if _is_shown(step, caller)
+            _step(context, request, definition, step, inside=caller.sees_all)
+            for step in rows
+            if _is_shown(step, caller)
         ),
         asked=tuple(_asked(definition, step, told) for step in rows if step.state is StepState.RETURNED),
         result=_result(told),
@@ -177,8 +180,10 @@ def _is_shown(step: Step, caller: Caller) -> bool:
     return caller.sees_all or step.key.kind is Kind.TASK
 
 
-def _step(context: Context, definition: Definition, step: Step, *, inside: bool) -> StepView:
+def _step(context: Context, request: Request, definition: Definition, step: Step, *, inside: bool) -> StepView:
     state, title = (step.state.value, STEP_TITLES[step.state]) if inside else PUBLIC_STATES[step.state]
+    if not inside and taken_back(request, step.key):
+        state, title = TAKEN_BACK
     defined = definition.steps[step.key.step]
     return StepView(
         step=defined.name,

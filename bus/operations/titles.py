@@ -23,7 +23,7 @@ STEP_TITLES: Mapping[StepState, Text] = {
     StepState.READY: Text(en="Ready to be sent", ar="جاهزة للإرسال"),
     StepState.DISPATCHED: Text(en="Sent to the agency", ar="أُرسلت إلى الجهة"),
     StepState.RETURNED: Text(en="Waiting for the applicant", ar="بانتظار مقدّم الطلب"),
-    StepState.PENDING: Text(en="The agency will answer later", ar="ستجيب الجهة لاحقًا"),
+    StepState.PENDING: Text(en="With the agency; its answer is awaited", ar="لدى الجهة وجوابها منتظر"),
     StepState.RETRYING: Text(en="Will be tried again", ar="ستُعاد المحاولة"),
     StepState.UNKNOWN: Text(en="Not known whether it was done", ar="لا يُعلم هل نُفّذت"),
     StepState.PARKED: Text(en="Waiting for an operator", ar="بانتظار المشغّل"),
@@ -36,6 +36,8 @@ STEP_TITLES: Mapping[StepState, Text] = {
 }
 
 _UNDER_WAY = Text(en="With the agency", ar="لدى الجهة")
+#: For a consumer: the step was done, and its compensation undid it.
+TAKEN_BACK = ("taken_back", Text(en="Done, then taken back", ar="أُنجزت ثم أُلغي أثرها"))
 #: What a consumer sees of a step: how the bus is getting on with an agency is not its business.
 PUBLIC_STATES: Mapping[StepState, tuple[str, Text]] = {
     StepState.WAITING: ("waiting", STEP_TITLES[StepState.WAITING]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bus.message.envelope import Envelope, Message, MessageType, encode
@@ -108,14 +108,19 @@ def returned(request: Request, key: StepKey, reply: Data, until: Instant | None,
     return _to_consumer(request, MessageType.REQUEST_RETURNED, data, now)
 
 
-def result(request: Request, definition: Definition, output: Data | None, now: Instant) -> Message:
-    """The one result: the granted part of the output, or the reasons for each step and no data."""
+def result(
+    request: Request, definition: Definition, output: Data | None, refusals: Mapping[str, Data], now: Instant
+) -> Message:
+    """The one result: the granted part of the output, or the reasons for each step and no data.
+
+    ``refusals``: by step, the agency's own words for its "no", in both languages.
+    """
     grant = definition.consumers.get(request.consumer)
     data: dict[str, Any] = {"outcome": request.state.value}
     if output is not None:
         kept, withheld = cut(output, grant.fields if grant else ())
         data |= {"result": kept, **({"withheld": list(withheld)} if withheld else {})}
-    data["steps"] = _reasons(request.steps.values())
+    data["steps"] = _reasons(request, refusals)
     left = left_behind(request)
     return _to_consumer(request, _OUTCOME_TYPES[request.state], data | ({"left_behind": left} if left else {}), now)
 
@@ -131,12 +136,21 @@ def left_behind(request: Request) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _reasons(steps: Sequence[Step] | Any) -> list[dict[str, Any]]:
+def _reasons(request: Request, refusals: Mapping[str, Data]) -> list[dict[str, Any]]:
     return [
-        {"step": step.key.step, "state": step.state.value, **({"reason": step.reason} if step.reason else {})}
-        for step in steps
-        if step.key.kind is Kind.TASK
+        {"step": key.step, "state": step.state.value}
+        | ({"reason": step.reason} if step.reason else {})
+        | ({"text": dict(refusals[key.step])} if key.step in refusals else {})
+        | ({"taken_back": True} if taken_back(request, key) else {})
+        for key, step in request.steps.items()
+        if key.kind is Kind.TASK
     ]
+
+
+def taken_back(request: Request, key: StepKey) -> bool:
+    """Whether the effect of a step was undone by its compensation."""
+    compensation = request.steps.get(StepKey(step=key.step, item=key.item, kind=Kind.COMPENSATION))
+    return compensation is not None and compensation.state is StepState.SUCCEEDED
 
 
 def _to_consumer(request: Request, kind: MessageType, data: Data, now: Instant) -> Message:

@@ -46,8 +46,7 @@ class Case:
     def sealed(self, digests: Mapping[str, str]) -> tuple[Request, tuple[Fact, ...]]:
         """The facts with the digests of their messages, bound to each other; the request with the new head."""
         head = self.before.head if self.before else self.request.head
-        known = (replace(fact, digest=digests.get(fact.message_id)) if fact.message_id else fact for fact in self.facts)
-        facts = chain(tuple(known), head)
+        facts = chain(self.facts, head, digests)
         return (replace(self.request, head=facts[-1].hash) if facts else self.request), facts
 
     def moved(self, state: StepState) -> dict[str, int]:

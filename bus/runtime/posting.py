@@ -25,7 +25,7 @@ from bus.process.decision import (
     TellReturned,
 )
 from bus.process.mapping import resolve
-from bus.process.state import Request, RequestState, StepKey, StepState
+from bus.process.state import Kind, Request, RequestState, StepKey, StepState
 from bus.runtime.case import Case
 from bus.runtime.reading import Reading
 
@@ -74,7 +74,8 @@ class Posting:
                 reply = self._reading.data(send.payload_id)["data"]
                 self._tell(case, wire.returned(case.request, send.step, reply, send.until, self._now))
             case TellEnd():
-                self._tell(case, wire.result(case.request, case.pinned.definition, self._output(case), self._now))
+                output, refusals = self._output(case), self._refusals(case)
+                self._tell(case, wire.result(case.request, case.pinned.definition, output, refusals, self._now))
 
     # --- providers ---------------------------------------------------------------------------------------------------
 
@@ -135,6 +136,13 @@ class Posting:
         request = self._reading.data(case.request.data_id)
         return resolve(case.pinned.definition.output, request=request, steps=self._reading.outputs(case))
 
+    def _refusals(self, case: Case) -> dict[str, Data]:
+        return {
+            key.step: self._reading.data(step.output_id)["data"]["text"]
+            for key, step in case.request.steps.items()
+            if step.state is StepState.REFUSED and key.kind is Kind.TASK and step.output_id is not None
+        }
+
     # --- failures ----------------------------------------------------------------------------------------------------
 
     def failure(self, case: Case, change: FailureOpened | FailureClosed) -> None:
@@ -171,7 +179,7 @@ class Posting:
 
     # --- desk --------------------------------------------------------------------------------------------------------
 
-    def open_desk(self, request: Request, key: StepKey, operation: str, interaction: str, task_id: int) -> None:
+    def open_desk(self, request: Request, key: StepKey, operation: str, task_id: int) -> None:
         """A row for the clerks; a further attempt goes back to the clerk who had it."""
         step, old = request.steps[key], self._desk_row(request, key)
         self.desk[request.key, key] = DeskRow(
@@ -181,7 +189,7 @@ class Posting:
             step=key,
             agency=step.agency,
             operation=operation,
-            interaction_id=interaction,
+            interaction_id=request.interaction(key),
             edit=step.edit,
             attempt=step.attempt,
             task_id=task_id,

@@ -8,9 +8,10 @@ from typing import TypeVar
 import orjson
 
 from bus.errors import TransientError
+from bus.message.envelope import MessageType
 from bus.message.reply import Data
 from bus.ports import Payload, Transaction
-from bus.process.state import Kind, StepState
+from bus.process.state import Kind
 from bus.runtime.case import Case
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ class Reading:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._new: dict[int, Payload] = {}
+        #: What was read and not looked into, and what was.
+        self._raw: dict[int, bytes] = {}
         self._data: dict[int, Data] = {}
         self._fault: Exception | None = None
 
@@ -58,22 +61,25 @@ class Reading:
     def data(self, payload_id: int) -> Data:
         """The JSON object of a payload: data, or a whole message."""
         if payload_id not in self._data:
-            self.prefetch([payload_id])
+            self._data[payload_id] = orjson.loads(self.body(payload_id))
         return self._data[payload_id]
+
+    def know(self, payload_id: int, data: Data) -> None:
+        """This is what the payload holds: nobody need read it again."""
+        self._data[payload_id] = data
 
     def body(self, payload_id: int) -> bytes:
         """The exact bytes."""
         if payload_id in self._new:
             return self._new[payload_id].bytes
-        return self.ask(lambda transaction: transaction.payloads([payload_id]))[payload_id]
+        self.prefetch([payload_id])
+        return self._raw[payload_id]
 
     def prefetch(self, payload_ids: Iterable[int]) -> None:
         """Read these in one statement."""
-        wanted = {payload_id for payload_id in payload_ids if payload_id not in self._data}
-        new = {payload_id: self._new[payload_id].bytes for payload_id in wanted & self._new.keys()}
-        missing = wanted - new.keys()
-        stored = self.ask(lambda transaction: transaction.payloads(missing)) if missing else {}
-        self._data |= {payload_id: orjson.loads(raw) for payload_id, raw in (new | stored).items()}
+        missing = {*payload_ids} - self._raw.keys() - self._data.keys() - self._new.keys()
+        if missing:
+            self._raw |= self.ask(lambda transaction: transaction.payloads(missing))
 
     def needed(self, case: Case) -> list[int]:
         """What building the next task of a request reads."""
@@ -86,5 +92,9 @@ class Reading:
         return {
             key.step: self.data(step.output_id).get("data") or {}
             for key, step in case.request.steps.items()
-            if key.kind is Kind.TASK and step.output_id is not None and step.state is not StepState.REFUSED
+            if key.kind is Kind.TASK and step.output_id is not None and self._is_output(step.output_id)
         }
+
+    def _is_output(self, payload_id: int) -> bool:
+        """A refusal's words are an answer, too, but nothing that another step could read."""
+        return bool(self.data(payload_id).get("type") == MessageType.TASK_COMPLETED)

@@ -159,7 +159,7 @@ class Timekeeper:
             TimerFired(step=None, timer=timer, at=at)
             for timer in _REQUEST_TIMERS
             if _is_due(at := getattr(request, f"{timer}_at"), now)
-            and (timer == "warn" or self._request_may(request, at, agencies, now))
+            and self._request_may(request, timer, at, agencies, now)
         ]
         for step in request.steps.values():
             row = agencies.get(step.agency) or AgencyRow(agency=step.agency)
@@ -185,9 +185,11 @@ class Timekeeper:
         # What clerks and applicants do reaches the store through no channel.
         return step.desk or timer not in _NEED_HEARING or self._heard(row, at, now)
 
-    def _request_may(self, request: Request, at: Instant, agencies: Mapping[str, AgencyRow], now: Instant) -> bool:
-        if now < self._suspended_until:
-            return False
+    def _request_may(
+        self, request: Request, timer: Timer, at: Instant, agencies: Mapping[str, AgencyRow], now: Instant
+    ) -> bool:
+        if now < self._suspended_until or timer == "warn":
+            return now >= self._suspended_until
         waited_for = {step.agency for step in request.steps.values() if step.state in AWAITING and not step.desk}
         return all(self._heard(agencies.get(name) or AgencyRow(agency=name), at, now) for name in waited_for)
 

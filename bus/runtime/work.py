@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from bus.audit.fact import salted_digest
 from bus.config import Settings
 from bus.errors import NotFoundError
 from bus.logs import bind
+from bus.message.envelope import MessageType
 from bus.message.identity import interaction_id, subject
 from bus.message.instant import Instant
 from bus.message.key import Keys
@@ -33,7 +35,7 @@ from bus.process.decide import accept, decide
 from bus.process.decision import Decision
 from bus.process.event import Dispatched, Event, Held, Replied, Submitted, Unbuildable
 from bus.process.mapping import conditions_from_step, resolve
-from bus.process.state import Kind, Request, StepKey
+from bus.process.state import FINAL, Kind, Request, StepKey
 from bus.process.wire import operation_of, task, task_id
 from bus.runtime.case import Case
 from bus.runtime.library import Library
@@ -66,6 +68,7 @@ class Work:
         self._agencies_read: dict[str, AgencyRow] = {}
         self._submissions: list[Submission] = []
         self._digests: dict[str, str] = {}
+        self._subjects: dict[str, str | None] = {}
         #: Requests whose definition the store has lost: nothing can be decided about them.
         self._undefined: dict[str, Request] = {}
         #: To be done once all of this is true.
@@ -99,8 +102,20 @@ class Work:
     def apply(self, batch: Sequence[Incoming]) -> tuple[Decided, ...]:
         """Decide every event, in order; one that cannot be decided never sinks its neighbours."""
         self.load(incoming.request_id for incoming in batch)
+        self._prefetch_results(batch)
         fresh = self._fresh(batch)
         return tuple(self._apply(incoming, is_fresh=new) for incoming, new in zip(batch, fresh, strict=True))
+
+    def _prefetch_results(self, batch: Sequence[Incoming]) -> None:
+        """What the results of those are made of that this batch may end, in one statement."""
+        replies = Counter(incoming.request_id for incoming in batch if isinstance(incoming.event, Replied))
+        ending = (
+            case
+            for request_id, count in replies.items()
+            if (case := self.cases.get(request_id))
+            and sum(step.state not in FINAL for step in case.request.steps.values()) <= count
+        )
+        self.reading.prefetch({payload for case in ending for payload in self.reading.needed(case)})
 
     def _fresh(self, batch: Sequence[Incoming]) -> list[bool]:
         received = [self._identity(incoming) for incoming in batch]
@@ -196,6 +211,7 @@ class Work:
         conditions = {}
         if key.kind is Kind.TASK:
             conditions = conditions_from_step(case.pinned.definition, key.step, event.reply.data)
+        self.reading.know(event.payload_id, {"type": MessageType.TASK_COMPLETED, "data": event.reply.data})
         return replace(event, conditions=conditions, fields=tuple(event.reply.data))
 
     def _absorb(self, case: Case, decision: Decision) -> None:
@@ -285,7 +301,6 @@ class Work:
     def _dispatch(self, case: Case, key: StepKey) -> bool:
         pinned, step = case.pinned, case.request.steps[key]
         data = self._task_data(case, key)
-        identity = case.request.interaction(key)
         payload_id = self.tools.keys.next()
         if not pinned.contracts.accepts(input_contract(operation_of(pinned.definition, key)), data):
             self.reading.keep([Payload(id=payload_id, request_key=case.request.key, bytes=orjson.dumps(data))])
@@ -301,7 +316,7 @@ class Work:
         self.note_digest(message_id, message.body)
         self.reading.keep([Payload(id=payload_id, request_key=case.request.key, bytes=message.body)])
         if step.desk:
-            self.posting.open_desk(case.request, key, operation_of(pinned.definition, key), identity, payload_id)
+            self.posting.open_desk(case.request, key, operation_of(pinned.definition, key), payload_id)
         else:
             self.posting.post(case, key, message, payload_id)
         return True
@@ -336,6 +351,11 @@ class Work:
         return data
 
     def _subject(self, case: Case) -> str | None:
+        if case.request.id not in self._subjects:
+            self._subjects[case.request.id] = self._subject_of(case)
+        return self._subjects[case.request.id]
+
+    def _subject_of(self, case: Case) -> str | None:
         value: Any = self.reading.data(case.request.data_id)
         for member in case.pinned.definition.subject.members:
             value = value.get(member) if isinstance(value, dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, insert, or_, update
+from sqlalchemy import Connection, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bus.message.instant import Instant
@@ -53,7 +53,13 @@ def write(connection: Connection, changes: Changes) -> None:
 
 def close_failures(connection: Connection, closed: Sequence[tuple[int, FailureClosed, Instant]]) -> None:
     """Close the failures of these steps, or of the requests themselves, that were open before this batch."""
+    # Every request that ends says so; hardly any has one.
+    keys = {request_key for request_key, _, _ in closed}
+    shown = select(failure.c.request_key).where(failure.c.closed_at.is_(None), failure.c.request_key.in_(sorted(keys)))
+    with_open = set(connection.scalars(shown)) if keys else set()
     for request_key, over, when in closed:
+        if request_key not in with_open:
+            continue
         name, item, kind = (None, None, None) if over.step is None else rows.key_columns(over.step)
         of_step = and_(
             failure.c.step.is_not_distinct_from(name),

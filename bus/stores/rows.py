@@ -15,7 +15,7 @@ from bus.audit.fact import Fact
 from bus.message.channel import Channel
 from bus.message.reply import Effect
 from bus.ports import OutboxRow, Payload, ResultRow, Submission
-from bus.process.state import Kind, Request, RequestState, Step, StepKey, StepState
+from bus.process.state import Kind, Request, RequestState, Step, StepKey, StepState, Superseded
 
 #: One row, positional.
 Row: TypeAlias = Sequence[Any]
@@ -144,6 +144,8 @@ def step_row(request_key: int, step: Step) -> Row:
         step.deadline_at,
         step.until_at,
         to_text(step.asked) if step.asked else "[]",
+        # orjson writes a dataclass as the object of its fields.
+        None if step.superseded is None else to_text(step.superseded),
         step.changed_by,
         step.changed_at,
         step.agency,
@@ -156,7 +158,8 @@ def step_of(row: Row) -> Step:
     (
         _request_key, step, item, kind, state, effect, edit, attempt, tries, asks, answered, resends, reason,
         left_behind, first_sent, sent_edit, journal_id, input_id, task_id, output_id, output_digest, expires_at,
-        clock_left, answer_at, ask_at, next_at, deadline_at, until_at, asked, changed_by, changed_at, agency, desk,
+        clock_left, answer_at, ask_at, next_at, deadline_at, until_at, asked, superseded, changed_by,
+        changed_at, agency, desk,
     ) = row  # fmt: skip
     return Step(
         key=step_key(step, item, kind),
@@ -185,6 +188,7 @@ def step_of(row: Row) -> Step:
         deadline_at=deadline_at,
         until_at=until_at,
         asked=() if asked == "[]" else tuple(orjson.loads(asked)),
+        superseded=None if superseded is None else Superseded(**orjson.loads(superseded)),
         changed_by=changed_by,
         changed_at=changed_at,
         agency=agency,

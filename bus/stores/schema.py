@@ -138,6 +138,7 @@ step = Table(
     _number("deadline_at", null=True),
     _number("until_at", null=True),
     _text("asked"),
+    _text("superseded", null=True),
     _text("changed_by", null=True),
     _number("changed_at", null=True),
     _text("agency"),

@@ -133,12 +133,12 @@ class JournalContract:
         assert [(row.interaction_id, body) for row, body in waiting] == [("a", b"REF-a"), ("b", b"REF-b")]
         assert len(journal.waiting(NOW + 9, 1)) == 1
 
-    def test_only_interactions_without_a_final_answer_are_found_by_reference(self, open_journal: OpenJournal) -> None:
+    def test_interactions_are_found_by_their_reference(self, open_journal: OpenJournal) -> None:
         journal = open_journal()
-        write(journal, rows=[a_row(state.value, state=state) for state in State])
+        write(journal, rows=[a_row("a"), a_row("b", state=State.COMPLETED), a_row("c")])
         with journal.transaction() as transaction:
-            found = transaction.referred([f"REF-{state}" for state in State])
-        assert {row.state for row in found.values()} == {State.BEGUN, State.UNKNOWN, State.PENDING}
+            found = transaction.referred(["REF-a", "REF-b", "REF-x"])
+        assert {reference: row.interaction_id for reference, row in found.items()} == {"REF-a": "a", "REF-b": "b"}
 
     def test_tasks_and_results_are_kept_byte_for_byte_and_replaced(self, open_journal: OpenJournal) -> None:
         journal = open_journal()

@@ -15,8 +15,8 @@ from tests.conformance.store_values import NOW, Place, accept, accepted, put
 _ORPHANS = {
     "step": "INSERT INTO step SELECT 77, 'lost', item, kind, state, effect, edit, attempt, tries, asks, answered,"
     " resends, reason, left_behind, first_sent, sent_edit, journal_id, input_id, task_id, output_id, output_digest,"
-    " expires_at, clock_left, answer_at, ask_at, next_at, deadline_at, until_at, asked, changed_by, changed_at, agency,"
-    " desk FROM step LIMIT 1",
+    " expires_at, clock_left, answer_at, ask_at, next_at, deadline_at, until_at, asked, superseded, changed_by,"
+    " changed_at, agency, desk FROM step LIMIT 1",
     "fact": "INSERT INTO fact (request_key, version, kind, at, changes, fields, previous, hash)"
     " VALUES (77, 1, 'moved', 0, '{}', '[]', '', '')",
     "inbox": "UPDATE inbox SET request_key = 77",

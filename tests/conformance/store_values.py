@@ -14,7 +14,7 @@ from bus.audit.fact import GENESIS, Fact, chain
 from bus.message.channel import tasks
 from bus.message.reply import Effect
 from bus.ports import Changes, DeskRow, FailureRow, OutboxRow, Payload, ResultRow, Store, Submission
-from bus.process.state import Kind, Request, RequestState, Step, StepKey, StepState
+from bus.process.state import Kind, Request, RequestState, Step, StepKey, StepState, Superseded
 
 NOW = 1_700_000_000_000
 
@@ -270,6 +270,7 @@ steps = st.builds(
     deadline_at=_instants,
     until_at=_instants,
     asked=st.lists(_texts, max_size=3).map(tuple),
+    superseded=st.none() | st.builds(Superseded, edit=_small, attempt=_small, input_id=_ids, doubtful=st.booleans()),
     changed_by=_words,
     changed_at=_instants,
     agency=_texts,

@@ -144,6 +144,7 @@ class Host:
             return
         interaction_id = self.later.pop(0)
         row = self.rows.get(interaction_id)
+        call = self._true(interaction_id, call)
         if call != "refuse":
             self._effect(interaction_id, now)
         if row is not None and row.state in {State.PENDING, State.UNKNOWN, State.BEGUN}:
@@ -169,8 +170,7 @@ class Host:
             called_at=now,
         )
         self.rows[interaction_id] = row
-        if interaction_id in self.later:
-            call = "pending"
+        call = self._true(interaction_id, call)
         match call:
             case "ok" | "unreadable" | "effect_no_answer" | "effect_then_crash":
                 self._effect(interaction_id, now)
@@ -182,6 +182,15 @@ class Host:
             return
         reply = self._answer(interaction_id, call)
         self._settle(row, row.attempt, honest(reply, before, terms), now)
+
+    def _true(self, interaction_id: str, call: str) -> str:
+        """A legacy system that runs an interaction again does not deny what it already did, or still does."""
+        silent = {"effect_no_answer", "no_effect_no_answer", "late_effect_no_answer", "effect_then_crash", "unreadable"}
+        if interaction_id in self.later:
+            return "pending"
+        if any(under_way == interaction_id for _, under_way in self.under_way):
+            return "no_effect_no_answer"
+        return "ok" if self.ledger[interaction_id] and call not in silent else call
 
     def _answer(self, interaction_id: str, call: str) -> Reply:
         match call:

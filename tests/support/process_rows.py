@@ -11,7 +11,7 @@ from bus.message.identity import interaction_id
 from bus.message.instant import DAY, HOUR, Instant
 from bus.message.reply import Completed, Effect, Failed, Need, Pending, Refused, Reply, Returned, Unknown
 from bus.message.text import Text
-from bus.process.decide import decide
+from bus.process.decide import accept, decide
 from bus.process.decision import (
     Decision,
     FailureClosed,
@@ -22,7 +22,7 @@ from bus.process.decision import (
     TellReturned,
 )
 from bus.process.definition import Compensation, Definition, Path, Repeat, StepDefinition
-from bus.process.event import Event, Replied
+from bus.process.event import Dispatched, Event, Replied, Submitted, TimerFired
 from bus.process.evolve import replay
 from bus.process.state import Kind, Request, RequestState, Step, StepKey, StepState, Superseded
 
@@ -31,6 +31,8 @@ SETTINGS = Settings()
 REQUEST_ID = "0190a0f0-5a5a-8a5a-9a5a-5a5a5a5a5a5a"
 MAIN = StepKey(step="main")
 OTHER = StepKey(step="other")
+#: Who gives a command, and why.
+BY: Mapping[str, Any] = {"actor": "operator-1", "reason": "asked by phone"}
 BACK = StepKey(step="main", kind=Kind.COMPENSATION)
 WORDS = Text(en="Words.", ar="كلمات.")
 
@@ -196,3 +198,39 @@ def cells(table: str) -> list[tuple[str, str, str]]:
     """(row, column, expected) of a table written as text."""
     header, *rows = (line.split() for line in table.strip().splitlines())
     return [(name, column, cell) for name, *expected in rows for column, cell in zip(header, expected, strict=True)]
+
+
+def submitted(definition: Definition, conditions: Mapping[str, bool] | None = None) -> Decision:
+    """A new request for a service."""
+    event = Submitted(
+        request_id=REQUEST_ID,
+        key=1,
+        consumer="portal",
+        service="try.v1",
+        revision="r",
+        purpose="trying",
+        data_id=1,
+        message_id="submission",
+        conditions=conditions or {},
+        fields=("id",),
+    )
+    return accept(event, NOW, definition)
+
+
+def sent(before: Request, key: StepKey = MAIN, now: Instant = NOW, definition: Definition = SERVICE) -> Request:
+    """The request once a ready row was dispatched."""
+    leaves = Dispatched(step=key, journal_id="journal", task_id=3, message_id="task", fields=("id",))
+    return decided(before, leaves, definition, now).request
+
+
+def timer(of: Step, name: Any, at: Instant, *, alive: bool = True) -> TimerFired:
+    """The row's timer, due."""
+    return TimerFired(step=of.key, timer=name, at=at, edit=of.edit, attempt=of.attempt, alive=alive)
+
+
+def states(of: Request) -> dict[str, str]:
+    """The states of all rows; compensations as ``step/compensation``."""
+    return {
+        key.step if key.kind is Kind.TASK else f"{key.step}/compensation": one.state.value
+        for key, one in of.steps.items()
+    }

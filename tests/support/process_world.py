@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from bus.audit.fact import Fact, chain
 from bus.config import Settings
-from bus.message.identity import interaction_id
+from bus.message import identity
 from bus.message.instant import Instant
-from bus.message.reply import Completed, Effect, Reply
+from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Unknown
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision, ResendTask, SendQuery, SendWithdrawal, TellEnd
 from bus.process.definition import Definition
-from bus.process.event import Dispatched, Event, Replied, Submitted, Timer, TimerFired
+from bus.process.event import Dispatched, Event, Replied, Submitted, TerminateAsked, Timer, TimerFired
 from bus.process.evolve import replay
 from bus.process.state import ALIVE, FINAL, OUTCOMES, Kind, Request, RequestState, Step, StepKey, StepState
 from bus.process.wire import operation_of
@@ -28,6 +28,7 @@ from bus.receiver.row import JournalIdentity
 from tests.support.process_host import Answer, Host
 
 SETTINGS = Settings()
+interaction_id = lru_cache(maxsize=4096)(identity.interaction_id)
 #: Timers that end or doubt something because nothing was heard.
 NEED_HEARING = frozenset({"answer", "ask", "deadline"})
 REQUEST_TIMERS: tuple[Timer, ...] = ("warn", "deadline")
@@ -62,6 +63,7 @@ class World:
         #: When a tick that came through was published; None while an agency's replies cannot be heard.
         self.heard_at: dict[str, Instant | None] = {}
         self.alive: dict[str, bool] = {}
+        self.journal_lost = False
         self._number = 0
 
     def number(self) -> int:
@@ -119,7 +121,7 @@ class World:
         if decision.conflict is None:
             self._write(case, event, decision)
         else:
-            assert not (decision.facts or decision.sends or decision.failures)
+            assert (decision.facts, decision.sends, decision.failures) == ((), (), ())
             assert decision.request == case.request
         return decision
 
@@ -296,6 +298,8 @@ class World:
             old = before.steps.get(key)
             if old is not step:
                 self._check_row(case, after, event, old, step)
+        if before.state in ALIVE and after.state in OUTCOMES and not isinstance(event, TerminateAsked):
+            assert over(after), "a request ended before all was over"
         if before.state is not RequestState.OPEN:
             tasks = [send for send in decision.sends if isinstance(send, ResendTask) and send.step.kind is Kind.TASK]
             assert not tasks, "a task was sent again while closing"
@@ -312,9 +316,31 @@ class World:
                 assert self._met(case, after, need), f"{new.key.step} is ready before {need}"
         if moved and new.state in {StepState.SUCCEEDED, StepState.REFUSED}:
             self._check_settled(case, new)
+        if moved and old is not None and isinstance(event, Replied):
+            self._check_moved_by_reply(case, after, event, old, new)
         if new.reason == "deadline" and (old is None or old.reason != "deadline"):
-            heard = isinstance(event, Replied) or (isinstance(event, TimerFired) and event.timer == "deadline")
-            assert heard, "a deadline ended a step without proof that its replies were heard"
+            self._check_ended_by_time(event, old, new)
+
+    @staticmethod
+    def _check_moved_by_reply(case: Case, after: Request, event: Replied, old: Step, new: Step) -> None:
+        key, reply = new.key, event.reply
+        mine = event.interaction_id == interaction_id(after.id, key.step, key.item, key.kind, old.edit)
+        if mine and event.attempt != old.attempt:
+            assert isinstance(reply, Completed | Refused), "what an older attempt did not settle moved its step"
+        unsure = isinstance(reply, Unknown) or (isinstance(reply, Failed) and reply.effect is Effect.UNKNOWN)
+        if mine and unsure and old.state is StepState.UNKNOWN and new.state is StepState.READY:
+            definition = case.definition.steps[key.step]
+            back = definition.compensate if key.kind is Kind.COMPENSATION else None
+            kind = (back or definition).repeat.kind
+            assert kind in {"safe", "idempotent"}, f"{kind} was run again in doubt"
+
+    @staticmethod
+    def _check_ended_by_time(event: Event, old: Step | None, new: Step) -> None:
+        heard = isinstance(event, Replied) or (isinstance(event, TimerFired) and event.timer == "deadline")
+        assert heard, "a deadline ended a step without proof that its replies were heard"
+        told = isinstance(event, Replied) and isinstance(event.reply, Failed) and event.reply.effect is Effect.NONE
+        was_none = old is None or old.effect is Effect.NONE
+        assert new.effect is not Effect.NONE or was_none or told, "time alone said that nothing had happened"
 
     @staticmethod
     def _check_settled(case: Case, step: Step) -> None:
@@ -375,6 +401,9 @@ class World:
             if repeat.kind not in {"safe", "idempotent"}:
                 assert max(edits) <= 1, f"{key} had its effect {max(edits)} times"
                 assert sum(edits) <= 1 or key.step in case.lied, f"two edits of {key} had an effect"
+            # Without lies and lost journals "none" is the truth, whoever edited, withdrew or lost what.
+            if step.effect is Effect.NONE and not self.journal_lost and key.step not in case.lied:
+                assert not sum(edits), f"{key} is {step.state} as if nothing had happened"
 
 
 def is_moving_or_seen(request: Request) -> bool:
@@ -390,7 +419,8 @@ def is_moving_or_seen(request: Request) -> bool:
 def over(request: Request) -> bool:
     """Whether nothing of it is left to do."""
     return request.state in OUTCOMES and all(
-        step.state in FINAL | {StepState.PARKED} for step in request.steps.values()
+        step.state in FINAL or (key.kind is Kind.COMPENSATION and step.state is StepState.PARKED)
+        for key, step in request.steps.items()
     )
 
 

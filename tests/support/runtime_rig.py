@@ -14,10 +14,10 @@ from bus.bench import fanout
 from bus.bootstrap import Parts, assemble
 from bus.config import Settings
 from bus.message.channel import control, replies, tasks
-from bus.message.envelope import Envelope, Message, MessageType, decode, encode
+from bus.message.envelope import Envelope, Message, decode, encode
 from bus.message.identity import message_id, request_id, tracking
 from bus.message.instant import MINUTE, SECOND, Milliseconds
-from bus.message.replies import reply_to_data, reply_type
+from bus.message.replies import data_digest, reply_to_data, reply_type
 from bus.message.reply import Completed, Data, Reply
 from bus.message.strict_json import dump
 from bus.ports import AgencyRow, Consumer, Decided, FailureRow, Incoming, Outgoing, Payload, Submission
@@ -29,7 +29,6 @@ from bus.runtime.hosts import Hosts
 from bus.runtime.relay import Relay
 from bus.runtime.replies import ReplyConsumer
 from bus.runtime.timekeeper import Timekeeper
-from bus.runtime.work import data_digest
 from bus.stores.sqlite import SqliteStore
 
 AGENCIES = fanout.AGENCIES
@@ -128,10 +127,8 @@ class RuntimeRig:
         """Hosts of these agencies announce themselves, and the bus hears it."""
         offered = {OPERATION: "0" * 64} if operations is None else operations
         for name in names:
-            identity = JournalIdentity(journal_id=journal or self.journals[name], seq=1)
-            started = Started(
-                agency=name, start_id=str(uuid4()), journal=identity, operations=offered, versions={}
-            )
+            identity = JournalIdentity(journal_id=journal or self.journals[name], seq=9)
+            started = Started(agency=name, start_id=str(uuid4()), journal=identity, operations=offered, versions={})
             self.say(name, started_message(started, id=str(uuid4()), now=self.store.now()))
         self.settle()
 

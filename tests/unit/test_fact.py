@@ -65,5 +65,9 @@ def test_facts_of_a_request_are_bound_to_each_other_in_their_order() -> None:
 def test_a_digest_says_nothing_to_those_without_the_secret() -> None:
     secret, other = b"s" * 32, b"t" * 32
     assert salted_digest(secret, "m", b"body") == salted_digest(secret, "m", b"body")
-    known = {salted_digest(other, "m", b"body"), salted_digest(secret, "n", b"body"), hashlib.sha256(b"body").hexdigest()}
+    known = {
+        salted_digest(other, "m", b"body"),
+        salted_digest(secret, "n", b"body"),
+        hashlib.sha256(b"body").hexdigest(),
+    }
     assert salted_digest(secret, "m", b"body") not in known

@@ -11,7 +11,7 @@ from tests.support.process_machine import ProcessMachine
 
 TestTheBrainKeepsItsPromisesWhateverHappens = ProcessMachine.TestCase
 TestTheBrainKeepsItsPromisesWhateverHappens.settings = settings(
-    max_examples=250,
+    max_examples=400,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,

@@ -152,6 +152,13 @@ def test_a_greater_attempt_of_something_begun_goes_through_the_gate() -> None:
         assert (changed.effect, changed.attempt) == (Effect.UNKNOWN, 3)
 
 
+@pytest.mark.parametrize("kind", ["safe", "idempotent", "queryable", "at_most_once"])
+def test_the_same_attempt_of_something_begun_is_unknown_and_never_runs(kind: RepeatKind) -> None:
+    for state in (State.BEGUN, State.UNKNOWN):
+        verdict = tasked(2, row(state), kind)
+        assert (verdict.rows, told(verdict)) == ((), Unknown())
+
+
 def test_what_a_living_process_works_on_is_left_to_it() -> None:
     live = row(State.BEGUN, lease_until=NOW + 1)
     assert tasked(3, live, "safe") == queried(3, live, "queryable") == withdrawn(3, live) == NOTHING
@@ -249,6 +256,8 @@ def test_a_withdrawal_never_says_none_of_what_may_have_happened() -> None:
     assert told(verdict) == Unknown()
     assert verdict.rows[0].state is State.UNKNOWN
     assert told(withdrawn(2, row(State.UNKNOWN))) == Unknown()
+    # A late one, about an older attempt, is answered by the run that waits.
+    assert withdrawn(1, waiting_again) == NOTHING
 
 
 # --- edits ----------------------------------------------------------------------------------------------------------

@@ -262,6 +262,17 @@ class HostMachine(RuleBasedStateMachine):
         self.replace_journal(path)
         self.journals[0].renew(self.now)
 
+    @rule(host=HOSTS, mode=st.sampled_from(MODES), again=st.sampled_from(MODES))
+    def live_a_day_twice(self, host: int, mode: str, again: str) -> None:
+        """What was done after the copy was made is forgotten by it, and the broker brings everything once more."""
+        self.save_a_copy()
+        self.work(host, mode, 2)
+        self.restore_the_copy()
+        self.work(host, again, 2)
+        for message in list(self.wire):
+            self.deliver(host, message)
+        self.work(host, again, 2)
+
     @rule()
     def lose_the_journal(self) -> None:
         self.life += 1

@@ -85,17 +85,35 @@ def test_a_compensation_asks_for_the_operation_that_takes_back() -> None:
 @pytest.mark.parametrize("outcome", sorted({*RequestState} - {RequestState.OPEN, RequestState.CLOSING}))
 def test_each_outcome_has_its_type_and_tells_the_reasons_of_its_steps(outcome: RequestState) -> None:
     given = replace(request(row("refused", reason="not_entitled")), state=outcome)
-    message = wire.result(given, SERVICE, None, NOW)
+    message = wire.result(given, SERVICE, None, {}, NOW)
     assert message.envelope.type == f"bus.request.{outcome}.v1"
     assert message.data is not None
     assert {"step": "main", "state": "refused", "reason": "not_entitled"} in message.data["steps"]
     assert "result" not in message.data
 
 
+def test_a_refusal_carries_the_words_of_the_agency() -> None:
+    given = replace(request(row("refused", reason="zoning")), state=RequestState.REJECTED)
+    words = {"en": "Not in this street.", "ar": "ليس في هذا الشارع."}
+    data = wire.result(given, SERVICE, None, {"main": words}, NOW).data
+    assert data is not None
+    told = next(one for one in data["steps"] if one["step"] == "main")
+    assert told == {"step": "main", "state": "refused", "reason": "zoning", "text": words}
+
+
+def test_a_step_whose_compensation_succeeded_is_told_as_taken_back() -> None:
+    done, undone = row("succeeded"), row("succeeded", BACK)
+    given = replace(request(done), state=RequestState.CANCELLED)
+    given = replace(given, steps={**given.steps, BACK: undone})
+    data = wire.result(given, SERVICE, None, {}, NOW).data
+    assert data is not None
+    assert next(one for one in data["steps"] if one["step"] == "main")["taken_back"] is True
+
+
 def test_a_consumer_gets_the_granted_fields_and_learns_which_were_withheld() -> None:
     given = replace(request(row("succeeded")), state=RequestState.COMPLETED)
     service = replace(SERVICE, consumers={"shop": Grant(purposes=(), fields=("/number",))})
-    data = wire.result(given, service, {"number": "7", "salary": 9}, NOW).data
+    data = wire.result(given, service, {"number": "7", "salary": 9}, {}, NOW).data
     assert data is not None
     assert (data["result"], data["withheld"]) == ({"number": "7"}, ["/salary"])
 

@@ -183,6 +183,7 @@ def upgrade() -> None:
         sa.Column("deadline_at", sa.BigInteger(), nullable=True),
         sa.Column("until_at", sa.BigInteger(), nullable=True),
         sa.Column("asked", sa.Text(), nullable=False),
+        sa.Column("superseded", sa.Text(), nullable=True),
         sa.Column("changed_by", sa.Text(), nullable=True),
         sa.Column("changed_at", sa.BigInteger(), nullable=True),
         sa.Column("agency", sa.Text(), nullable=False),

@@ -1,0 +1,197 @@
+"""What the store keeps, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bus.audit.fact import Fact
+from bus.message.channel import Channel
+from bus.message.instant import Instant, Milliseconds
+from bus.process.decision import FailureClosed
+from bus.process.state import Request, RequestState, Step, StepKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """Bytes of one message or one document; the only place where personal data may stand."""
+
+    id: int
+    #: None for a payload that belongs to no request.
+    request_key: int | None
+    bytes: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Identity of one received message: the same one twice is settled once."""
+
+    #: 0 where it belongs to no request.
+    request_key: int
+    source: str
+    message_id: str
+    #: SHA-256 of the body.
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """One message to be published: its bytes are the payload."""
+
+    key: int
+    channel: Channel
+    message_id: str
+    type: str
+    correlation_id: str
+    payload_id: int
+    request_key: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What makes a submission the same submission, and how people find the request."""
+
+    request_key: int
+    request_id: str
+    consumer: str
+    submission_key: str
+    #: SHA-256 of JCS(service, purpose, data).
+    digest: bytes
+    tracking: str
+    subject: str
+    #: Keyed hash of the consumer's own reference, for search.
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRow:
+    """One failure for people."""
+
+    key: int
+    request_key: int | None
+    request_id: str | None
+    step: StepKey | None
+    agency: str | None
+    code: str
+    #: The group it belongs to: agency, operation and code.
+    cause: str
+    payload_id: int | None
+    opened_at: Instant
+    closed_at: Instant | None = None
+    how_closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskRow:
+    """One task for clerks. ``state``: open, claimed, answered, withdrawn."""
+
+    key: int
+    request_key: int
+    request_id: str
+    step: StepKey
+    agency: str
+    operation: str
+    interaction_id: str
+    edit: int
+    attempt: int
+    #: Payload id of the task's bytes.
+    task_id: int
+    state: str
+    opened_at: Instant
+    due_at: Instant | None
+    clerk: str | None = None
+    changed_at: Instant | None = None
+    draft_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """One message for a consumer, in the order of its feed."""
+
+    #: The cursor.
+    key: int
+    request_key: int
+    request_id: str
+    consumer: str
+    type: str
+    payload_id: int
+    created_at: Instant
+    collected_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyRow:
+    """What the bus knows of an agency's host and of how it answers."""
+
+    agency: str
+    paused: bool = False
+    start_id: str | None = None
+    journal_id: str | None = None
+    #: Highest number heard from that journal.
+    journal_seq: int = 0
+    alive_at: Instant | None = None
+    #: Operation -> hash of its contracts, as the host announced.
+    operations: Mapping[str, str] = field(default_factory=dict)
+    #: ``closed``, ``open``, ``probing``.
+    breaker: str = "closed"
+    #: Transient replies or answer time-outs in a row.
+    troubles: int = 0
+    probe_at: Instant | None = None
+    probe_wait: Milliseconds = 0
+    #: Publishing instant of the newest tick that came through its reply channel.
+    heard_at: Instant | None = None
+    #: Journals that may never come back.
+    retired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Everything that one transaction writes, each list in one multi-row statement, key-sorted."""
+
+    submissions: Sequence[Submission] = ()
+    #: New requests.
+    requests: Sequence[Request] = ()
+    #: Changed requests with the version that was read (compare-and-set).
+    updates: Sequence[tuple[Request, int]] = ()
+    #: (request key, row): inserted or replaced.
+    steps: Sequence[tuple[int, Step]] = ()
+    facts: Sequence[tuple[int, Fact]] = ()
+    payloads: Sequence[Payload] = ()
+    outbox: Sequence[OutboxRow] = ()
+    #: Keys of outbox rows that the broker confirmed: deleted.
+    confirmed: Sequence[int] = ()
+    results: Sequence[ResultRow] = ()
+    failures: Sequence[FailureRow] = ()
+    #: (request key, what is over, when): closes what was open before; one of ``failures`` that is already over in the
+    #: same batch comes with ``closed_at`` set.
+    failures_closed: Sequence[tuple[int, FailureClosed, Instant]] = ()
+    #: Inserted, or replaced by (request, step); a replaced row keeps its first key.
+    desk: Sequence[DeskRow] = ()
+    agencies: Sequence[AgencyRow] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRef:
+    """Names one step row, for the dispatcher."""
+
+    request_id: str
+    request_key: int
+    step: StepKey
+    agency: str
+    expires_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a list of requests: no payload."""
+
+    request_id: str
+    request_key: int
+    tracking: str
+    consumer: str
+    service: str
+    state: RequestState
+    waiting_for: str | None
+    accepted_at: Instant
+    ended_at: Instant | None
+    test: bool

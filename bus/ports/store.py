@@ -1,0 +1,178 @@
+"""The truth of the bus side: one write transaction, and reads of what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from bus.audit.fact import Fact
+from bus.message.instant import Instant, Milliseconds
+from bus.ports.rows import (
+    AgencyRow,
+    Changes,
+    DeskRow,
+    FailureRow,
+    Line,
+    OutboxRow,
+    Payload,
+    Received,
+    ResultRow,
+    StepRef,
+    Submission,
+)
+from bus.process.state import Request, RequestState, StepKey, StepState
+
+
+class Transaction(Protocol):
+    """One write transaction: read with locks, decide, write, commit at the end of the ``with``."""
+
+    def now(self) -> Instant:
+        """The store's clock, read once."""
+
+    def load(self, request_ids: Collection[str]) -> dict[str, Request]:
+        """These requests with all their steps, locked in key order; unknown ids are absent."""
+
+    def fresh(self, received: Sequence[Received]) -> tuple[bool, ...]:
+        """Records what was received; False for what was received before, byte for byte."""
+
+    def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
+        """Bytes by payload id."""
+
+    def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
+        """The rows of these agencies; one that has none yet has the defaults."""
+
+    def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
+        """Ready steps of an agency, earliest deadline first."""
+
+    def desk_row(self, request_key: int, step: StepKey) -> DeskRow | None:
+        """The desk row of a step."""
+
+    def tracking_taken(self, tracking: Collection[str]) -> set[str]:
+        """Which of these tracking codes are in use."""
+
+    def submission(self, consumer: str, submission_key: str) -> Submission | None:
+        """What was accepted under this key."""
+
+    def write(self, changes: Changes) -> None:
+        """Write it all. StaleVersionError if a request has another version than was read."""
+
+
+class Store(Protocol):
+    """The truth of the bus side. Reads outside a transaction see what is committed."""
+
+    def now(self) -> Instant:
+        """The store's clock (with an offset that only tests set)."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A write transaction; an exception rolls back; StoreUnavailableError if it cannot begin or commit."""
+
+    def request(self, request_id: str) -> Request | None:
+        """One request with its steps."""
+
+    def find(self, id_or_tracking: str) -> str | None:
+        """The request id that an id or a tracking code (as `parse_tracking` gives it) names."""
+
+    def requests(
+        self, *, consumer: str | None, states: Collection[RequestState], after: int, most: int
+    ) -> tuple[Line, ...]:
+        """Requests by ascending key after ``after``; without ``states``, those of every state."""
+
+    def submission_of(self, request_id: str) -> Submission | None:
+        """The submission that became this request."""
+
+    def facts(self, request_id: str) -> tuple[Fact, ...]:
+        """All facts of a request, in order."""
+
+    def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
+        """Bytes by payload id."""
+
+    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
+        """Requests with a timer due at ``now``, earliest first."""
+
+    def next_due(self) -> Instant | None:
+        """The earliest timer of all."""
+
+    def counts(self, state: StepState) -> dict[str, int]:
+        """How many steps are in that state, by agency (desks left out)."""
+
+    def agencies(self) -> dict[str, AgencyRow]:
+        """Every agency that has a row."""
+
+    def leftovers(self, before: int, most: int, lease: Milliseconds) -> tuple[tuple[OutboxRow, bytes], ...]:
+        """Outbox rows with keys below ``before`` that nobody leases, leased to the caller, with their bytes."""
+
+    def confirm(self, keys: Collection[int]) -> None:
+        """Delete confirmed outbox rows."""
+
+    def outbox_depth(self) -> int:
+        """How many messages wait to be published."""
+
+    def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """The consumer's feed after a cursor, with the bytes."""
+
+    def collect(self, consumer: str, keys: Collection[int]) -> int:
+        """The consumer acknowledged these results; how many were not before."""
+
+    def desk(self, agency: str | None, *, states: Collection[str], after: int, most: int) -> tuple[DeskRow, ...]:
+        """Rows of a desk, or of all desks, by key; without ``states``, those of every state."""
+
+    def desk_row(self, key: int) -> DeskRow | None:
+        """One row of a desk."""
+
+    def claim(self, key: int, clerk: str, draft: Payload | None) -> bool:
+        """Compare-and-set: open, or claimed by this clerk -> claimed by this clerk (with a draft); False if not."""
+
+    def release(self, key: int, clerk: str) -> bool:
+        """Compare-and-set: claimed by this clerk -> open."""
+
+    def failures(self, *, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:
+        """Failures by key."""
+
+    def failure(self, key: int) -> FailureRow | None:
+        """One failure."""
+
+    def note_failure(self, failure: FailureRow, payload: Payload | None) -> None:
+        """A failure without a request (invalid, orphan): kept with its raw bytes."""
+
+    def save_agency(self, row: AgencyRow, expected: AgencyRow | None) -> bool:
+        """Compare-and-set of an agency's row by a person's command."""
+
+    def definition(self, revision: str) -> bytes | None:
+        """The closure under its hash."""
+
+    def save_definition(self, revision: str, closure: bytes) -> None:
+        """Keep a closure; the same again is nothing."""
+
+    def open_revisions(self) -> set[str]:
+        """Revisions that living requests need."""
+
+    def epoch(self) -> str | None:
+        """Name of the broker's epoch as the store knows it."""
+
+    def save_epoch(self, epoch: str) -> None:
+        """A new epoch began."""
+
+    def installation(self) -> str:
+        """The id that this store got when it was made."""
+
+    def alive_requests(self, after: int, most: int) -> tuple[str, ...]:
+        """Ids of open and closing requests, and ended ones with compensations under way (parked ones rest), by key."""
+
+    def key_of(self, request_id: str) -> int:
+        """The key of a request; NotFoundError."""
+
+    def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None) -> None:
+        """A user's bearer token, as its SHA-256."""
+
+    def token(self, token_hash: str) -> tuple[str, str, str | None] | None:
+        """(user, role, agency) of a token."""
+
+    def recount(self) -> tuple[str, ...]:
+        """What does not add up: conservation, contiguous and chained facts, orphans; empty if all is well."""
+
+    def totals(self) -> dict[RequestState, int]:
+        """How many requests are in each state."""
+
+    def close(self) -> None:
+        """Let go of connections."""
