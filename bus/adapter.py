@@ -28,6 +28,7 @@ __all__ = [
     "AgencyUnavailableError",
     "Completed",
     "Data",
+    "Declined",
     "Effect",
     "Failed",
     "Found",
@@ -73,6 +74,9 @@ class Unsure:
 
 LookUp: TypeAlias = Found | Absent | Unsure
 
+#: What no call could change: the agency's "no", or what the applicant must correct first.
+Declined: TypeAlias = Refused | Returned
+
 
 class Adapter(ABC):
     """One agency's translator and its only door to the legacy system.
@@ -88,8 +92,12 @@ class Adapter(ABC):
         self.settings = settings
 
     @abstractmethod
-    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes, ...]:
-        """The native form of each task, as bytes: what will be sent, and what the journal hashes as the intent."""
+    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes | Declined, ...]:
+        """The native form of each task, as bytes: what will be sent, and what the journal hashes as the intent.
+
+        A task that the legacy system could never take as it is (a letter that its code page lacks) is answered here,
+        without a call. An exception parks it for an operator.
+        """
 
     @abstractmethod
     def call(self, operation: str, native: Sequence[bytes]) -> tuple[bytes, ...]:

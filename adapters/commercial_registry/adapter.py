@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bus.adapter import Absent, Adapter, AgencyUnavailableError, Found, LookUp, Reply, Task, Unsure
+from bus.adapter import Absent, Adapter, AgencyUnavailableError, Declined, Found, LookUp, Reply, Task, Unsure
 from bus.record import Cell, pack_row, unpack_row
 
 from . import translate
@@ -52,8 +52,8 @@ class CommercialRegistry(Adapter):
         self._poll_s: float = settings.get("poll_s", 0.005)
         self._busy_s: float = settings.get("busy_s", 1.0)
 
-    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes, ...]:
-        """Each task as a row of CRIFIN."""
+    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes | Declined, ...]:
+        """Each task as a row of CRIFIN, or back to the applicant."""
         return translate.orders(operation, tasks)
 
     def call(self, operation: str, native: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -56,6 +56,10 @@ _IN_USE = Refused(
     reason_code="reservation_used",
     text=Text(en="A company is already registered under this reservation.", ar="سُجّلت منشأة بهذا الحجز من قبل."),
 )
+_CANNOT_STORE = Text(
+    en="The registry cannot store this text: use Arabic or Latin letters and the digits 0 to 9, at most 60 signs.",
+    ar="لا يستطيع السجل حفظ هذا النص: استخدموا حروفًا عربية أو لاتينية والأرقام 0 إلى 9، وبما لا يزيد على 60 حرفًا.",
+)
 _CLOSED = Text(en="The registry is closed at this hour.", ar="السجل التجاري خارج أوقات الدوام.")
 _STOPPING = Text(en="The registry's system is being stopped.", ar="نظام السجل التجاري قيد الإيقاف.")
 _MALFORMED = Text(
@@ -124,24 +128,24 @@ def padded_reference(reference: str) -> str:
     return _REFERENCE.write(reference).decode("ascii")
 
 
-def orders(operation: str, tasks: Sequence[Task]) -> tuple[bytes, ...]:
-    """The CRIFIN row of each task; an InvalidMessageError with the faults of all tasks that have none.
+def orders(operation: str, tasks: Sequence[Task]) -> tuple[bytes | Returned, ...]:
+    """The CRIFIN row of each task; one whose text the registry cannot store goes back to the applicant."""
+    return tuple(_row_or_return(operation, task) for task in tasks)
 
-    Each fault names the task's reference and, by pointer, the value.
-    """
-    rows: list[bytes] = []
-    faults: list[Fault] = []
-    for task in tasks:
-        try:
-            rows.append(CRIFIN.write(_order(operation, task), _POINTERS))
-        except InvalidMessageError as error:
-            faults += [
-                Fault(code=f.code, message=f"task {task.reference}: {f.message}", mend=f.mend, pointer=f.pointer)
-                for f in error.faults
-            ]
-    if faults:
-        raise InvalidMessageError(tuple(faults))
-    return tuple(rows)
+
+def _row_or_return(operation: str, task: Task) -> bytes | Returned:
+    try:
+        return CRIFIN.write(_order(operation, task), _POINTERS)
+    except InvalidMessageError as error:
+        pointers = dict.fromkeys(fault.pointer for fault in error.faults)
+        if "" in pointers:
+            # Nothing that the applicant wrote: ours to mend.
+            raise
+        return Returned(needs=tuple(_cannot_store(pointer) for pointer in pointers))
+
+
+def _cannot_store(pointer: str) -> Need:
+    return Need(pointer=pointer, reason_code="cannot_be_stored", text=_CANNOT_STORE)
 
 
 def replies(operation: str, raw: Sequence[bytes]) -> tuple[Reply, ...]:

@@ -13,7 +13,7 @@ from bus.adapter import Absent, Adapter, AgencyUnavailableError, Found, LookUp, 
 from bus.killpoint import reach
 from bus.logs import Log
 from bus.message.instant import Instant, Milliseconds
-from bus.message.reply import Effect, Failed, Reply, Unknown
+from bus.message.reply import Effect, Reply, Unknown
 from bus.ports import JournalReply
 from bus.process.closure import input_contract
 from bus.receiver.failure import failed
@@ -204,11 +204,11 @@ class Calls:
         if adapter is not None:
             tasks = [Task(reference=work.row.reference, data=work.message.data or {}) for work in able]
             for work, native in zip(able, prepare(adapter, operation, tasks), strict=True):
-                if isinstance(native, Failed):
-                    declined.append((work, honest(native, _before(work), self._setup.terms.get(operation))))
-                else:
+                if isinstance(native, bytes):
                     prepared.append(work)
                     natives.append(native)
+                else:
+                    declined.append((work, honest(native, _before(work), self._setup.terms.get(operation))))
         begun, sent, intent, replies = self._commit_intents(prepared, natives, declined, now)
         self._looks.extend(looks)
         if begun and adapter is not None:

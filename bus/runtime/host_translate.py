@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar, get_args
 
-from bus.adapter import Adapter, Task
+from bus.adapter import Adapter, Declined, Task
 from bus.errors import InvalidMessageError
 from bus.message.contract import Contracts
 from bus.message.replies import reply_to_data
-from bus.message.reply import Completed, Effect, Failed, Reply
+from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Returned
 from bus.receiver.failure import failed
 
 _Item = TypeVar("_Item")
@@ -17,13 +17,17 @@ _Made = TypeVar("_Made")
 _REPLIES = get_args(Reply)
 
 
-def prepare(adapter: Adapter, operation: str, tasks: Sequence[Task]) -> list[bytes | Failed]:
-    """The native form of each task; ``prepare_failed`` for those that the adapter cannot put into it."""
+def prepare(adapter: Adapter, operation: str, tasks: Sequence[Task]) -> list[bytes | Declined | Failed]:
+    """The native form of each task, or the answer that needs no call; ``prepare_failed`` where the adapter breaks."""
 
-    def work(part: Sequence[Task]) -> Sequence[bytes]:
+    def work(part: Sequence[Task]) -> Sequence[bytes | Declined]:
         native = adapter.prepare(operation, part)
-        if not all(isinstance(one, bytes) for one in native):
-            raise TypeError("prepare gave something else than bytes")
+        for one in native:
+            if isinstance(one, Refused | Returned):
+                # Raises where no message could carry it.
+                reply_to_data(one)
+            elif not isinstance(one, bytes):
+                raise TypeError("prepare gave neither bytes nor an answer without a call")
         return native
 
     return _each(work, tasks, lambda: failed("prepare_failed"))

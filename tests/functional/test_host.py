@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.errors import StoreUnavailableError
 from bus.journals.sqlite import SqliteJournal
 from bus.logs import bind
 from bus.message import channel
@@ -17,7 +18,7 @@ from bus.message.reply import Completed, Effect, Failed, Pending, Refused, Retur
 from bus.ports import Delivery, Outgoing
 from bus.process.definition import RepeatKind
 from bus.runtime.host_intake import sort, take
-from tests.support.host_rig import AGENCY, NOW, LandOffice, Legacy, Rig, other_uuid
+from tests.support.host_rig import AGENCY, NOW, UNWRITABLE, LandOffice, Legacy, Rig, other_uuid
 
 
 @pytest.fixture
@@ -199,6 +200,15 @@ def test_what_never_left_the_host_has_no_effect(rig: Rig, do: str, code: str) ->
     assert code_of(reply) == (code, Effect.NONE)
 
 
+def test_what_no_call_could_change_goes_back_to_the_applicant_without_a_call(rig: Rig) -> None:
+    # Given a task that the legacy system could never take, and a good one beside it
+    replies = rig.answers(rig.task("plot", do="unwritable"), rig.task("deed", do="succeed"))
+    # Then the applicant is asked, the good one is done, and only that one was sent
+    assert {type(reply) for reply in replies} == {Returned, Completed}
+    assert UNWRITABLE in replies
+    assert len(rig.legacy.calls) == 1
+
+
 def test_data_that_breaks_the_contract_is_not_sent(rig: Rig) -> None:
     bad = rig.message(MessageType.TASK_REQUESTED, "plot", kind="safe", data={"wrong": 1})
     (reply,) = rig.answers(bad)
@@ -366,7 +376,10 @@ def test_an_answer_that_comes_later_settles_what_was_pending(rig: Rig) -> None:
     rig.now += 1_000
     assert [type(one) for one in rig.answers()] == [Completed]
     assert rig.answers(rig.query()) == [Completed(data={"number": reference})]
-    assert [one.code for one in rig.journal.invalid(1)] == ["unmatched"]
+    # However often it is handed over
+    rig.now += 1_000
+    assert rig.answers() == []
+    assert [one.code for one in rig.journal.invalid(10)] == ["unmatched"]
 
 
 # --- calls that hang ------------------------------------------------------------------------------------------------
@@ -431,6 +444,23 @@ def test_what_was_received_and_not_begun_is_run_by_the_next_life(tmp_path: Path)
     # Then the task is run, once
     assert [m.envelope.type for m in rig.heard if m.envelope.step] == [MessageType.TASK_COMPLETED]
     assert rig.legacy.effects(rig.interaction()) == 1
+    rig.host.close()
+    rig.journal.close()
+
+
+def test_a_task_that_the_journal_could_not_take_stays_with_the_broker(tmp_path: Path) -> None:
+    # Given a host whose journal can no longer be written
+    rig = Rig(tmp_path)
+    rig.start()
+    task = rig.task()
+    rig.journal.close()
+    # When a task comes
+    rig.send(task)
+    with pytest.raises(StoreUnavailableError):
+        rig.host.step()
+    # Then the broker still has it, and the next life answers it
+    rig.restart()
+    assert [m.envelope.type for m in rig.heard if m.envelope.step] == [MessageType.TASK_COMPLETED]
     rig.host.close()
     rig.journal.close()
 

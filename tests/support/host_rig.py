@@ -15,6 +15,7 @@ from bus.adapter import (
     Adapter,
     AgencyUnavailableError,
     Completed,
+    Declined,
     Effect,
     Failed,
     Found,
@@ -62,6 +63,11 @@ CONTRACTS = Contracts(
 )
 SETTINGS = Settings(alive_every=1_000, lease=500, late_margin=1_000, drain_within=2_000)
 
+#: What `LandOffice` says of a task that its system could never take.
+UNWRITABLE = Returned(
+    needs=(Need(pointer="/do", reason_code="cannot_be_stored", text=Text(en="Write it anew.", ar="اكتبوه من جديد.")),)
+)
+
 
 @dataclass
 class Legacy:
@@ -87,10 +93,13 @@ class LandOffice(Adapter):
         super().__init__({})
         self.legacy = legacy
 
-    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes, ...]:
+    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes | Declined, ...]:
         if any(task.data["do"] == "unpreparable" for task in tasks):
             raise ValueError("cannot be prepared")
-        return tuple(json.dumps([task.reference, task.data["do"]]).encode() for task in tasks)
+        return tuple(
+            UNWRITABLE if task.data["do"] == "unwritable" else json.dumps([task.reference, task.data["do"]]).encode()
+            for task in tasks
+        )
 
     def call(self, operation: str, native: Sequence[bytes]) -> tuple[bytes, ...]:
         if self.legacy.is_down:
