@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -259,12 +259,17 @@ def hosting(
 ) -> Iterator[AgencyHost]:
     """The host of one agency with its journal and its adapter, which are closed at the end of the ``with``."""
     manifest, use = workspace.adapters[agency], workspace.env.agencies[agency]
-    simulated = _simulated(workspace, data, agency) if use.use == "simulator" else None
-    adapter = simulated or load_adapter(manifest, reveal(use.settings, workspace.root, os.environ))
-    with closing(open_journal(data, agency)) as journal, closing(adapter):
+    # Beside a real system the simulator takes the tasks that are tests: they can never reach the real one.
+    simulated = _simulated(workspace, data, agency) if _is_simulated(workspace, agency) else None
+    real = load_adapter(manifest, reveal(use.settings, workspace.root, os.environ)) if use.use == "real" else None
+    with ExitStack() as stack:
+        journal = stack.enter_context(closing(open_journal(data, agency)))
+        for adapter in (real, simulated):
+            if adapter is not None:
+                stack.enter_context(closing(adapter))
         host = AgencyHost(
             agency=agency,
-            adapter=adapter,
+            adapter=real or simulated,
             simulator=simulated,
             operations=manifest.operations,
             contracts=workspace.contracts,
@@ -282,6 +287,11 @@ def hosting(
 def _simulated(workspace: Workspace, data: Path, agency: str) -> Adapter:
     manifest = workspace.adapters[agency]
     return load_adapter(manifest, load_simulator(manifest).settings(simulator_folder(data, agency)))
+
+
+def _is_simulated(workspace: Workspace, agency: str) -> bool:
+    """Whether the agency's folder brings a stand-in of its legacy system."""
+    return (workspace.adapters[agency].folder / "simulator.py").is_file()
 
 
 def _version() -> str:
@@ -319,8 +329,11 @@ def _refuse_missing_operations(workspace: Workspace, store: Store) -> None:
 
 @contextmanager
 def simulators(workspace: Workspace, data: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """One process for each simulated legacy system; each ends with its standard input, so none outlives the bus."""
-    wanted = [name for name in hosted(workspace) if workspace.env.agencies[name].use == "simulator"]
+    """One process for each stand-in of a legacy system, in every environment, for tests or for all tasks.
+
+    Each ends with its standard input, so none outlives the bus.
+    """
+    wanted = [name for name in hosted(workspace) if _is_simulated(workspace, name)]
     running_now = {name: start_simulator(workspace, data, name) for name in wanted}
     try:
         yield running_now

@@ -85,6 +85,8 @@ class Installation:
         self.workspace, _ = copy_of_repository(folder)
         shorten(self.workspace, repeat)
         self.data = folder / "data"
+        #: Not below the bus's own data, where it keeps the stand-in that tests go to.
+        self.registry_data = folder / "registry"
         self._reach_registry()
         self.kills = folder / "kills"
         self.kills.mkdir()
@@ -109,7 +111,7 @@ class Installation:
     def _reach_registry(self) -> None:
         """The registry stands beside the bus, as legacy systems do: it lives on when the bus dies."""
         file = self.workspace / "env" / "test.yaml"
-        database = json.dumps(str(simulator_folder(self.data, REGISTRY) / "registry.db"))
+        database = json.dumps(str(simulator_folder(self.registry_data, REGISTRY) / "registry.db"))
         text, count = re.subn(
             rf"{REGISTRY}: {{use: simulator}}",
             f"{REGISTRY}: {{use: real, settings: {{database: {database}, timeout_s: 0.7, busy_s: 0.2}}}}",
@@ -120,18 +122,21 @@ class Installation:
 
     def start_registry(self) -> None:
         """Run the registry, and wait until it works off orders."""
-        simulator_folder(self.data, REGISTRY).mkdir(parents=True, exist_ok=True)
+        simulator_folder(self.registry_data, REGISTRY).mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "bus", "simulator", "run", REGISTRY, "--workspace", str(self.workspace)]
         with self._log() as log:
             self.registry = subprocess.Popen(
-                [*command, "--env", "test", "--data", str(self.data)], cwd=ROOT, stdin=subprocess.PIPE, stderr=log
+                [*command, "--env", "test", "--data", str(self.registry_data)],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stderr=log,
             )
         wait_for("the registry works", self._registry_answers)
 
     def _registry_answers(self) -> bool:
         """Whether it answers an order that makes no sense; such an order changes nothing."""
         try:
-            uri = f"{(simulator_folder(self.data, REGISTRY) / 'registry.db').as_uri()}?mode=rw"
+            uri = f"{(simulator_folder(self.registry_data, REGISTRY) / 'registry.db').as_uri()}?mode=rw"
             with closing(sqlite3.connect(uri, uri=True, timeout=1, isolation_level=None)) as client:
                 number = client.execute("INSERT INTO CRIFIN (ITXN, IREF) VALUES ('PING', '')").lastrowid
                 asked = "SELECT count(*) FROM CRIFOUT WHERE OSEQ = ?"
@@ -296,12 +301,12 @@ class Installation:
     @property
     def control(self) -> Control:
         """Orders for the registry's simulator."""
-        return Control(simulator_folder(self.data, REGISTRY) / "control.db")
+        return Control(simulator_folder(self.registry_data, REGISTRY) / "control.db")
 
     @property
     def ledger(self) -> Ledger:
         """What really happened at the registry."""
-        return Ledger(simulator_folder(self.data, REGISTRY) / "ledger.db")
+        return Ledger(simulator_folder(self.registry_data, REGISTRY) / "ledger.db")
 
     @property
     def journal(self) -> Path:
