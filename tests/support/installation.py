@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Self, TypeVar
@@ -39,19 +39,17 @@ _LOOK = 0.02
 
 #: What the registry's operations say of trying again, where a test wants nothing else.
 QUERYABLE = "{queryable: {absence_proof_after: 2s}}"
-#: File, pattern, and what takes its place: a call lasts a second at most, and its claim ends soon after.
-_SHORT = (
-    (f"adapters/{REGISTRY}/manifest.yaml", r"timeout: \w+", "timeout: 1s"),
-    ("env/test.yaml", r"lease: \w+", "lease: 1s"),
-)
+#: File, pattern, and what takes its place: a call lasts a second at most.
+_SHORT = ((f"adapters/{REGISTRY}/manifest.yaml", r"timeout: \w+", "timeout: 1s"),)
 
 T = TypeVar("T")
 
 
-def shorten(workspace: Path, repeat: str = QUERYABLE) -> None:
+def shorten(workspace: Path, repeat: str, intervals: Mapping[str, str]) -> None:
     """Make waiting short in a copy of the workspace; every operation of the registry may be repeated as told."""
     manifest = (f"adapters/{REGISTRY}/manifest.yaml", r"repeat: .+", f"repeat: {repeat}")
-    for name, pattern, new in (*_SHORT, manifest):
+    settings = [("env/test.yaml", rf"{name}: \w+", f"{name}: {value}") for name, value in intervals.items()]
+    for name, pattern, new in (*_SHORT, manifest, *settings):
         file = workspace / name
         text, count = re.subn(pattern, new, file.read_text(encoding="utf-8"))
         assert count, f"{name} has nothing like {pattern}"
@@ -80,10 +78,10 @@ class Installation:
     Bus and registry are two processes; the bus has a session of its own, so that a kill reaches it and nobody else.
     """
 
-    def __init__(self, folder: Path, *, repeat: str = QUERYABLE) -> None:
+    def __init__(self, folder: Path, *, repeat: str = QUERYABLE, intervals: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.workspace, _ = copy_of_repository(folder)
-        shorten(self.workspace, repeat)
+        shorten(self.workspace, repeat, {"lease": "1s", **(intervals or {})})
         self.data = folder / "data"
         #: Not below the bus's own data, where it keeps the stand-in that tests go to.
         self.registry_data = folder / "registry"
@@ -97,6 +95,8 @@ class Installation:
         self.deaths = 0
         self.after_deaths: deque[tuple[KillPoint, ...]] = deque()
         self._clients: dict[str | None, Client] = {}
+        #: All of them, so that none outlives a test that fails.
+        self._spawned: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,6 +104,9 @@ class Installation:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        for spawned in self._spawned:
+            spawned.kill()
+            spawned.wait()
         self.kill_registry()
 
     # --- the legacy system ------------------------------------------------------------------------------------------
@@ -153,13 +156,13 @@ class Installation:
 
     # --- living and dying -------------------------------------------------------------------------------------------
 
-    def spawn(self, *, data: Path | None = None) -> subprocess.Popen[bytes]:
+    def spawn(self) -> subprocess.Popen[bytes]:
         """`bus serve` as a new process, whose words go to the log."""
         command = [sys.executable, "-m", "bus", "serve", "--workspace", str(self.workspace), "--env", "test"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BUS_")}
         with self._log() as log:
-            return subprocess.Popen(
-                [*command, "--data", str(data or self.data), "--port", "0", "--log-level", "debug"],
+            spawned = subprocess.Popen(
+                [*command, "--data", str(self.data), "--port", "0", "--log-level", "debug"],
                 cwd=ROOT,
                 env={**environment, "BUS_KILL_DIR": str(self.kills)},
                 stdin=subprocess.DEVNULL,
@@ -167,6 +170,8 @@ class Installation:
                 stderr=log,
                 start_new_session=True,
             )
+        self._spawned.append(spawned)
+        return spawned
 
     def _log(self) -> IO[bytes]:
         return self.log.open("ab")
