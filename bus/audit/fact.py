@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from bus.message.instant import Instant
+from bus.message.strict_json import MOST_INTEGER
 
 #: What stands before the first fact of every request.
 GENESIS = "0" * 64
@@ -51,8 +52,6 @@ _NO_DIGESTS: Mapping[str, str] = {}
 _COVERED = tuple(name for name in Fact.__slots__ if name != "hash")
 _READ = attrgetter(*_COVERED)
 _WRITE = tuple(Fact.__dict__[name].__set__ for name in _COVERED)
-#: The greatest number that a reader which counts in floating point still tells from its neighbours.
-_GREATEST = 2**53 - 1
 
 
 def content(fact: Fact) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def content(fact: Fact) -> dict[str, Any]:
 
 def _portable(value: Any) -> Any:
     if isinstance(value, int):
-        return str(value) if abs(value) > _GREATEST else value
+        return str(value) if abs(value) > MOST_INTEGER else value
     if isinstance(value, Mapping):
         return {name: _portable(member) for name, member in value.items()}
     if isinstance(value, list | tuple):

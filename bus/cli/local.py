@@ -40,12 +40,17 @@ _json = click.option("--json", "as_json_", is_flag=True, help="Print JSON for pr
 
 @click.command()
 @_on_workspace
+@click.option(
+    "--was",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The workspace before: tell what open requests may need and this one drops.",
+)
 @_json
-def check(workspace: Path, env: str, as_json_: bool) -> int:
+def check(workspace: Path, env: str, was: Path | None, as_json_: bool) -> int:
     """Judge the files of a workspace before they run: every fault with file, line and mend. Exits 1 if there is one."""
     from bus.tools.check import check as faults_of
 
-    faults = faults_of(workspace.resolve(), env)
+    faults = faults_of(workspace.resolve(), env, was=was and was.resolve())
     if as_json_:
         click.echo(as_json({"faults": [asdict(fault) for fault in faults]}))
     else:
@@ -120,15 +125,21 @@ def user() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(["consumer", "clerk", "operator", "admin"]), required=True)
 @click.option("--agency", help="For consumers and clerks: theirs.")
+@_on_workspace
 @_on_data
 @_json
-def user_add(name: str, role: str, agency: str | None, data: Path, as_json_: bool) -> None:
-    """Print a new token for NAME. It is shown this once; the store keeps its hash."""
+def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str, data: Path, as_json_: bool) -> None:
+    """Print a new token for NAME. It is shown this once; the store keeps its hash.
+
+    Where a workspace is at hand, the agency must be in it.
+    """
     from bus.bootstrap import open_store
     from bus.operations.caller import Role, mint_token
 
     if not _NAME.fullmatch(name):
         raise click.UsageError("NAME has letters, digits and . _ @ - only, at most 64.")
+    if agency is not None and (workspace / "routes.yaml").exists():
+        _check_agency(agency, workspace.resolve(), env)
     opened = open_store(_existing(data))
     try:
         token = mint_token(opened, name, Role(role), agency)
@@ -138,6 +149,30 @@ def user_add(name: str, role: str, agency: str | None, data: Path, as_json_: boo
         opened.close()
     answer = {"user": name, "role": role, "agency": agency, "token": token}
     click.echo(as_json(answer) if as_json_ else as_text(answer, language()))
+
+
+@user.command("remove")
+@click.argument("name")
+@_on_data
+def user_remove(name: str, data: Path) -> int:
+    """Take every token of NAME back. A running gateway forgets them within five seconds. Exits 1 if there is none."""
+    from bus.bootstrap import open_store
+
+    opened = open_store(_existing(data))
+    try:
+        removed = opened.remove_tokens(name)
+    finally:
+        opened.close()
+    click.echo(f"{removed} tokens of {name} are no longer valid." if removed else f"{name} has no token.")
+    return DONE if removed else NO
+
+
+def _check_agency(agency: str, workspace: Path, env: str) -> None:
+    from bus.bootstrap import load_workspace
+
+    known = load_workspace(workspace, env).agencies
+    if agency not in known:
+        raise click.UsageError(f"The workspace has no agency of this name. It has: {', '.join(sorted(known))}.")
 
 
 def _existing(data: Path) -> Path:

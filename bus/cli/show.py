@@ -6,10 +6,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
+from unicodedata import category
 
 from rich.cells import cell_len
 
 Language: TypeAlias = Literal["en", "ar"]
+
+#: Controls, with line ends and tabs, which would break a table.
+_COMMANDING = frozenset({"Cc", "Zl", "Zp"})
+#: Overrides and embeddings; the marks that Arabic needs beside numbers stay.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def language() -> Language:
@@ -92,8 +98,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
-        return ", ".join(map(str, value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        return ", ".join(map(_cell, value))
+    return _harmless(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
+
+
+def _harmless(text: str) -> str:
+    """Without the signs that command a terminal or turn the order of letters: others wrote the text."""
+    return "".join("\ufffd" if category(sign) in _COMMANDING or sign in _TURNING else sign for sign in text)
 
 
 def _padded(text: str, width: int) -> str:

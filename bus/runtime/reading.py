@@ -64,10 +64,6 @@ class Reading:
             self._data[payload_id] = orjson.loads(self.body(payload_id))
         return self._data[payload_id]
 
-    def know(self, payload_id: int, data: Data) -> None:
-        """This is what the payload holds: nobody need read it again."""
-        self._data[payload_id] = data
-
     def body(self, payload_id: int) -> bytes:
         """The exact bytes."""
         if payload_id in self._new:

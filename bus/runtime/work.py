@@ -13,7 +13,6 @@ from bus.audit.fact import salted_digest
 from bus.config import Settings
 from bus.errors import NotFoundError
 from bus.logs import bind
-from bus.message.envelope import MessageType
 from bus.message.identity import interaction_id, subject
 from bus.message.instant import Instant
 from bus.message.key import Keys
@@ -211,7 +210,6 @@ class Work:
         conditions = {}
         if key.kind is Kind.TASK:
             conditions = conditions_from_step(case.pinned.definition, key.step, event.reply.data)
-        self.reading.know(event.payload_id, {"type": MessageType.TASK_COMPLETED, "data": event.reply.data})
         return replace(event, conditions=conditions, fields=tuple(event.reply.data))
 
     def _absorb(self, case: Case, decision: Decision) -> None:

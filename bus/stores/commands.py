@@ -12,7 +12,7 @@ from bus.message.instant import Instant
 from bus.ports import AgencyRow, Changes, DeskRow, FailureRow, Payload
 from bus.process.decision import FailureClosed
 from bus.stores import queries, rows, seldom_rows
-from bus.stores.schema import agency, definition, desk, failure, outbox, payload, result, setting, token
+from bus.stores.schema import agency, definition, desk, desk_claim, failure, outbox, payload, result, setting, token
 
 
 def _named(table: Table, row: rows.Row) -> dict[str, Any]:
@@ -107,7 +107,10 @@ def collect(connection: Connection, consumer: str, keys: Collection[int], now: I
 
 
 def claim(connection: Connection, key: int, clerk: str, draft: Payload | None, now: Instant) -> bool:
-    """Open, or claimed by this clerk -> claimed by this clerk; a new draft takes the place of the old one's bytes."""
+    """Open, or claimed by this clerk -> claimed by this clerk; a new draft takes the place of the old one's bytes.
+
+    Taking an open task is recorded: from then on the clerk may read a person's data.
+    """
     was = queries.desk_row(connection, key)
     may = or_(desk.c.state == "open", and_(desk.c.state == "claimed", desk.c.clerk == clerk))
     values: dict[str, Any] = {"state": "claimed", "clerk": clerk, "changed_at": now}
@@ -115,6 +118,8 @@ def claim(connection: Connection, key: int, clerk: str, draft: Payload | None, n
         values["draft_id"] = draft.id
     if was is None or not connection.execute(update(desk).where(desk.c.key == key, may).values(values)).rowcount:
         return False
+    if was.state == "open":
+        _insert(connection, desk_claim, [(was.request_key, key, now, clerk)])
     if draft is not None:
         connection.execute(delete(payload).where(payload.c.id == was.draft_id))
         _insert(connection, payload, [rows.payload_row(draft)])
@@ -159,3 +164,8 @@ def save_setting(connection: Connection, name: str, value: str) -> None:
 def save_token(connection: Connection, token_hash: str, user: str, role: str, agency: str | None) -> None:
     """Keep a token's hash; the same token again replaces whom it names."""
     _save(connection, token, [(token_hash, user, role, agency)], ["token_hash"])
+
+
+def remove_tokens(connection: Connection, user: str) -> int:
+    """Forget every token of a user; how many there were."""
+    return connection.execute(delete(token).where(token.c.user == user)).rowcount

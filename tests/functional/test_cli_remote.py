@@ -219,6 +219,26 @@ def test_a_new_user_can_ask_at_once_and_only_what_his_role_allows(
     assert added["token"].encode() not in b"".join(file.read_bytes() for file in rig.parts.data.glob("store.db*"))
 
 
+def test_a_user_who_was_removed_may_ask_nothing_more(rig: Rig, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = str(rig.parts.data)
+    token = shell.json("user", "add", "leaver", "--role", "operator", "--data", data)["token"]
+    removed = shell.run("user", "remove", "leaver", "--data", data)
+    again = shell.run("user", "remove", "leaver", "--data", data)
+    monkeypatch.setenv("BUS_TOKEN", token)
+
+    assert (removed[0], again[0]) == (0, 1)
+    assert "[token-unknown]" in shell.run("status")[2]
+
+
+def test_a_clerk_of_an_agency_that_the_workspace_has_not_gets_no_token(rig: Rig, shell: Shell) -> None:
+    words = ("user", "add", "fatima", "--role", "clerk", "--data", str(rig.parts.data))
+
+    code, _, err = shell.run(*words, "--agency", "moon", "--workspace", str(rig.parts.workspace.root), "--env", "test")
+
+    assert code == 2
+    assert DESK in err
+
+
 def test_the_store_is_recounted_and_migrated_beside_a_running_bus(rig: Rig, shell: Shell) -> None:
     _submit(shell)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -12,10 +13,13 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from fastapi import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bus.errors import InvalidMessageError
 from bus.gateway.problems import PROBLEMS
+from bus.gateway.reading import read_body
 from bus.operations.caller import Role
 from bus.operations.registry import OPERATIONS
 from bus.ports import Store
@@ -156,6 +160,16 @@ def test_an_endless_body_is_cut_off_while_it_is_read(rig: Rig) -> None:
         answer = wire.recv(4096)
 
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_an_asker_who_goes_away_in_the_middle_of_his_body_is_no_fault_of_the_bus() -> None:
+    news = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(news)
+
+    with pytest.raises(InvalidMessageError):
+        asyncio.run(read_body(Request({"type": "http", "method": "POST", "headers": []}, receive)))
 
 
 def test_an_unknown_address_and_a_wrong_method_are_problems_too(rig: Rig, portal: httpx.Client) -> None:

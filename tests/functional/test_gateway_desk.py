@@ -49,11 +49,36 @@ def _step(rig: Rig, request: str) -> Any:
 
 def test_a_clerk_reads_the_task_with_titles_in_both_languages(rig: Rig, row: int) -> None:
     with rig.client(Role.CLERK, DESK) as clerk:
-        view = clerk.desk_show(row)
+        view = clerk.desk_claim(row)
+        assert clerk.desk_show(row) == view
 
     assert view["data"] == {"address": "شارع النيل 5"}
     assert view["fields"][0]["title"] == {"en": "Address", "ar": "العنوان"}
     assert [field["pointer"] for field in view["answer_fields"]] == ["/permit_number", "/valid_until"]
+
+
+def test_a_clerk_reads_a_persons_data_only_of_a_task_that_he_has_claimed(rig: Rig, request_: str, row: int) -> None:
+    with (
+        rig.client(Role.CLERK, DESK, user="fatima") as fatima,
+        rig.client(Role.CLERK, DESK, user="omar") as omar,
+        rig.client(Role.OPERATOR) as operator,
+    ):
+        unclaimed = fatima.desk_show(row)
+        fatima.desk_draft(row, {"permit_number": "P"})
+        others = omar.desk_show(row)
+        claims = operator.request_show(request_)["desk_claims"]
+
+    for view in (unclaimed, others):
+        assert (view["data"], view["draft"]) == (None, None)
+        assert [field["value"] for field in view["fields"]] == [None, None]
+    assert [(claim["step"], claim["clerk"]) for claim in claims] == [("permit", f"{DESK}/fatima")]
+
+
+def test_a_consumer_does_not_learn_which_clerks_took_its_request(rig: Rig, request_: str, row: int) -> None:
+    with rig.client(Role.CLERK, DESK, user="fatima") as fatima, rig.client(Role.CONSUMER, PRESS) as press:
+        fatima.desk_claim(row)
+
+        assert "fatima" not in repr(press.request_show(request_))
 
 
 def test_an_answer_is_kept_as_the_message_that_the_agencys_own_system_would_send(
@@ -180,6 +205,7 @@ def test_a_clerk_can_only_ask_for_fields_of_the_task_in_both_languages_and_for_a
             ([{**NEED, "pointer": "/shoes"}], None),
             ([no_arabic], None),
             ([NEED], "soon"),
+            ([NEED], "0d"),
             ([], None),
         ):
             with pytest.raises(InvalidMessageError):

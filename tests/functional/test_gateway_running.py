@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
 
+from bus import logs
 from bus.errors import ConflictError, InvalidMessageError, NotFoundError
 from bus.operations.caller import Role
 from bus.ports import FailureRow, Payload
@@ -128,7 +134,10 @@ def test_a_failure_without_a_step_cannot_be_tried_again(rig: Rig) -> None:
     rig.parts.store.note_failure(row, Payload(id=payload, request_key=None, bytes=b"raw"))
 
     with rig.client(Role.OPERATOR) as operator:
-        assert operator.failure_show(key)["evidence_bytes"] == 3
+        view = operator.failure_show(key)
+        assert view["evidence_bytes"] == 3
+        # Whoever guesses the bytes cannot see that he guessed right.
+        assert view["evidence_digest"] != hashlib.sha256(b"raw").hexdigest()
         with pytest.raises(ConflictError) as refused:
             operator.failure_replay(key, reason="why not")
         with pytest.raises(NotFoundError):
@@ -180,13 +189,44 @@ def test_the_status_counts_every_request_once(rig: Rig, request_: str) -> None:
     with rig.client(Role.OPERATOR) as operator:
         status = operator.status()
 
-    assert status["alive"] + status["ended"] == sum(status["requests"].values())
+    assert status["adds_up"]
+    assert status["alive"] + status["ended"] == sum(status["requests"].values()) == status["accepted"]
     assert status["requests"]["open"] >= 1
     assert status["open_failures"] >= 1
     registry = next(agency for agency in status["agencies"] if agency["agency"] == REGISTRY)
     assert registry["alive"]
     assert registry["use"] == "simulator"
     assert request_ in {line["request_id"] for line in _open_failures(rig)}
+
+
+def test_the_status_says_so_when_an_accepted_request_is_lost(tmp_path: Path) -> None:
+    with gateway(tmp_path) as rig, rig.client(Role.CONSUMER, PORTAL) as portal, rig.client(Role.OPERATOR) as operator:
+        request = portal.submit(BUSINESS, business(), key="lost")["request_id"]
+        with closing(sqlite3.connect(tmp_path / "data" / "store.db", isolation_level=None)) as damage:
+            damage.execute("DELETE FROM request WHERE id = ?", (request,))
+
+        status = operator.status()
+
+    assert (status["accepted"], status["alive"], status["adds_up"]) == (1, 0, False)
+
+
+def test_the_log_names_who_paused_resumed_or_retired(rig: Rig) -> None:
+    lines = io.StringIO()
+    logs.configure(json=True, stream=lines)
+    try:
+        with rig.client(Role.OPERATOR, user="samir") as operator:
+            operator.agency_pause(DESK)
+            operator.agency_resume(DESK)
+            operator.agency_retire(DESK, journal="journal-0")
+    finally:
+        logs.configure(json=True, level="warning")
+
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [(line["event"], line["agency"], line["user"]) for line in told if "user" in line] == [
+        ("agency_paused", DESK, "samir"),
+        ("agency_resumed", DESK, "samir"),
+        ("journal_retired", DESK, "samir"),
+    ]
 
 
 def _open_failures(rig: Rig) -> list[dict[str, str]]:
