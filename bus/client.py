@@ -30,6 +30,7 @@ _TRIES = 4
 #: Seconds for one answer, beside those that the asker wants to wait.
 _PATIENCE = 30.0
 _MOST_WAIT = 30
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 _KINDS: Mapping[int, type[BusError]] = {
     401: UnauthenticatedError,
     403: ForbiddenError,
@@ -59,7 +60,11 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"}
         if agency is not None:
             headers["Bus-Agency"] = agency
-        self._http = httpx.Client(base_url=f"{url.rstrip('/')}/v1", headers=headers, transport=transport)
+        base = httpx.URL(f"{url.rstrip('/')}/v1")
+        # The proxy of the machine must never see a token that is meant for this machine.
+        self._http = httpx.Client(
+            base_url=base, headers=headers, transport=transport, trust_env=base.host not in _THIS_MACHINE
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -27,6 +27,8 @@ from bus.errors import BusError
 
 LogEvent = Literal[
     "adapter_call_failed",
+    "agency_paused",
+    "agency_resumed",
     "batch_repeated",
     "breaker_closed",
     "breaker_opened",
@@ -43,6 +45,7 @@ LogEvent = Literal[
     "host_alarm",
     "host_refused",
     "host_started",
+    "journal_retired",
     "legacy_call_done",
     # A library logged or warned; `place` says where.
     "library_warned",
@@ -89,6 +92,8 @@ class Fields(TypedDict, total=False):
     port: int
     place: str
     logger: str
+    #: The id of a person who gave a command: never a name.
+    user: str
 
     # Ids and numbers of one thing.
     attempt: int

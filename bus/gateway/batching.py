@@ -57,13 +57,16 @@ class Batcher:
                     await asyncio.sleep(self._wait)
                 batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                 works = [work for work, _ in batch]
-                outcomes = await asyncio.get_running_loop().run_in_executor(
-                    self._worker, perform_all, self._decider, works
-                )
-                for (_, future), outcome in zip(batch, outcomes, strict=True):
+                for (_, future), outcome in zip(batch, await self._outcomes(works), strict=True):
                     _settle(future, outcome)
         finally:
             self._running = None
+
+    async def _outcomes(self, works: Sequence[Work]) -> Sequence[Any]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, perform_all, self._decider, works)
+        except Exception as error:  # noqa: BLE001  (the worker is closed, or broken: none of the batch may wait for ever)
+            return [error] * len(works)
 
 
 def perform_all(decider: Decider, works: Sequence[Work]) -> list[Any]:

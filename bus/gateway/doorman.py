@@ -12,7 +12,7 @@ from bus.errors import ForbiddenError, UnauthenticatedError
 from bus.operations.caller import Caller, Role, caller_of, token_hash
 from bus.operations.context import Context
 
-#: Seconds for which a token once seen is not looked up again.
+#: Seconds for which a token once seen is not looked up again: one taken back is good for so long.
 _REMEMBERED = 5.0
 _MOST_REMEMBERED = 10_000
 _NOBODY = Caller(user="nobody", role=Role.CONSUMER)

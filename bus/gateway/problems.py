@@ -151,7 +151,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "role-not-allowed": _problem(
         403,
         ("Your role may not do this.", "دورك لا يسمح بهذا الإجراء."),
-        ("Use a token of the right role.", "استعمل رمزًا ذا دور مناسب."),
+        ("Use a token of the right role.", "استعمل رمز دخول بالدور المناسب."),
     ),
     "agency-needed": _problem(
         403,
@@ -195,7 +195,7 @@ PROBLEMS: Mapping[str, Problem] = {
         ("Use a method named in Allow.", "استعمل طريقة مذكورة في Allow."),
     ),
     # --- somebody was first
-    "conflict": _problem(409, ("Somebody was first.", "سبقك غيرك."), _LOOK_AGAIN),
+    "conflict": _problem(409, ("Somebody was first.", "سبقك غيرك إلى هذا الإجراء."), _LOOK_AGAIN),
     "key-reused": _problem(
         409,
         ("The key was used for another submission.", "استُعمل المفتاح لتقديم آخر."),
@@ -214,7 +214,7 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "no-such-step": _problem(409, ("The request has no such step.", "لا توجد في الطلب خطوة كهذه."), _LOOK_AGAIN),
     "not-optional": _problem(409, ("The step is not optional.", "الخطوة ليست اختيارية."), _LOOK_AGAIN),
-    "effect": _problem(409, ("The step may have had its effect.", "ربما أحدثت الخطوة أثرها."), _LOOK_AGAIN),
+    "effect": _problem(409, ("The step may have had its effect.", "ربما نُفّذت الخطوة فعلًا."), _LOOK_AGAIN),
     "nothing-asked": _problem(409, ("Nothing is asked of the applicant.", "لا شيء مطلوب من مقدّم الطلب."), _LOOK_AGAIN),
     "row-taken": _problem(
         409, ("Another clerk has this task, or it is over.", "المعاملة لدى موظف آخر أو انتهت."), _LOOK_AGAIN

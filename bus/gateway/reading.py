@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 
 from bus.errors import Fault, InvalidMessageError
 from bus.message.strict_json import MOST_BYTES, nfc, parse, pointer_to
@@ -60,11 +61,15 @@ async def read_body(request: Request) -> bytes:
         raise _too_large()
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MOST_BYTES:
-            raise _too_large()
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MOST_BYTES:
+                raise _too_large()
+            chunks.append(chunk)
+    except ClientDisconnect as gone:
+        # Nobody hears the answer; it is no fault of ours either.
+        raise _one("not-json", "The body ends in the middle.", "Send it whole.") from gone
     return b"".join(chunks)
 
 

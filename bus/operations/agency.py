@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bus.errors import ConflictError, NotFoundError
+from bus.logs import bind
 from bus.message.instant import Instant
 from bus.message.text import Text
 from bus.operations.caller import Caller
@@ -19,6 +20,7 @@ from bus.operations.request import when
 from bus.ports import AgencyRow
 from bus.process.state import StepState
 
+_LOG = bind(place="operations")
 _TRIES = 5
 
 
@@ -81,18 +83,25 @@ def list_agencies(context: Context, _caller: Caller, _given: Nothing) -> AgencyV
     return AgencyViews(items=agencies(context))
 
 
-def pause(context: Context, _caller: Caller, given: OneAgency) -> AgencyView:
-    """Send it nothing more; its replies are still taken."""
-    return _change(context, given.agency, lambda row: replace(row, paused=True))
+def pause(context: Context, caller: Caller, given: OneAgency) -> AgencyView:
+    """Send it nothing more; its replies are still taken. The log names who did it."""
+    view = _change(context, given.agency, lambda row: replace(row, paused=True))
+    _LOG.warning("agency_paused", agency=given.agency, user=caller.user)
+    return view
 
 
-def resume(context: Context, _caller: Caller, given: OneAgency) -> AgencyView:
-    """Send to it again."""
-    return _change(context, given.agency, lambda row: replace(row, paused=False))
+def resume(context: Context, caller: Caller, given: OneAgency) -> AgencyView:
+    """Send to it again. The log names who did it."""
+    view = _change(context, given.agency, lambda row: replace(row, paused=False))
+    _LOG.warning("agency_resumed", agency=given.agency, user=caller.user)
+    return view
 
 
-def retire_journal(context: Context, _caller: Caller, given: RetireJournal) -> AgencyView:
-    """Declare a journal lost, so that a host with a new one is admitted. It can never come back."""
+def retire_journal(context: Context, caller: Caller, given: RetireJournal) -> AgencyView:
+    """Declare a journal lost, so that a host with a new one is admitted. It can never come back.
+
+    The log names who did it.
+    """
 
     def retire(row: AgencyRow) -> AgencyRow:
         retired = tuple(dict.fromkeys((*row.retired, given.journal)))
@@ -103,7 +112,9 @@ def retire_journal(context: Context, _caller: Caller, given: RetireJournal) -> A
             row, retired=retired, journal_id=None, journal_seq=0, start_id=None, alive_at=None, operations={}
         )
 
-    return _change(context, given.agency, retire)
+    view = _change(context, given.agency, retire)
+    _LOG.warning("journal_retired", agency=given.agency, journal_id=given.journal, user=caller.user)
+    return view
 
 
 def agencies(context: Context) -> tuple[AgencyView, ...]:

@@ -86,7 +86,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeskView:
-    """One task with everything that the clerk needs to answer it."""
+    """One task with everything that the clerk needs to answer it; the data only for the clerk who has claimed it.
+
+    A claim is recorded with clerk and time, so that each reading of a person's data has somebody to answer for it.
+    """
 
     row: str
     request_id: str
@@ -100,8 +103,9 @@ class DeskView:
     clerk: str | None
     opened_at: str
     due_at: str | None
-    data: Data
-    #: The task's fields with their titles and values.
+    #: None for all but the clerk who has the task.
+    data: Data | None
+    #: The task's fields with their titles and, with ``data``, their values.
     fields: tuple[TitledField, ...]
     #: What an answer consists of.
     answer_fields: tuple[TitledField, ...]
@@ -122,9 +126,9 @@ def has_rows(_: ListDesk, found: DeskLines) -> bool:
 
 
 def show_row(context: Context, caller: Caller, given: OneRow) -> DeskView:
-    """One task of the clerk's agency."""
+    """One task of the clerk's agency; its data once he has claimed it."""
     row = row_of(context, caller, given.row)
-    return _view(context, row)
+    return _view(context, row, reads=row.clerk == caller.actor())
 
 
 def claim(context: Context, caller: Caller, given: OneRow) -> DeskView:
@@ -188,10 +192,10 @@ def pinned(context: Context, row: DeskRow) -> tuple[Definition, Contracts]:
     return context.pinned(request.revision)
 
 
-def _view(context: Context, row: DeskRow) -> DeskView:
-    data = task_of(context, row).data or {}
+def _view(context: Context, row: DeskRow, *, reads: bool) -> DeskView:
+    data = (task_of(context, row).data or {}) if reads else None
     definition, contracts = pinned(context, row)
-    drafts = context.store.payloads([row.draft_id]) if row.draft_id is not None else {}
+    drafts = context.store.payloads([row.draft_id]) if reads and row.draft_id is not None else {}
     draft = drafts.get(row.draft_id) if row.draft_id is not None else None
     line = _line(row)
     return DeskView(
@@ -208,7 +212,7 @@ def _view(context: Context, row: DeskRow) -> DeskView:
         opened_at=line.opened_at,
         due_at=line.due_at,
         data=data,
-        fields=titled(contracts.schema(input_contract(row.operation)), data),
+        fields=titled(contracts.schema(input_contract(row.operation)), data or {}),
         answer_fields=titled(contracts.schema(output_contract(row.operation)), {}),
         draft=None if draft is None else parse(draft),
     )

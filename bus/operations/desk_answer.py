@@ -12,7 +12,7 @@ from bus.errors import Fault, InvalidMessageError
 from bus.killpoint import reach
 from bus.message.envelope import Envelope, Message, encode
 from bus.message.identity import message_id
-from bus.message.instant import Instant
+from bus.message.instant import Instant, Milliseconds
 from bus.message.replies import data_digest, reply_to_data, reply_type
 from bus.message.reply import Completed, Need, Refused, Reply, Returned
 from bus.message.text import Text
@@ -58,7 +58,7 @@ class Return:
             place="member",
             summary=Text(
                 en="What is missing: pointer, reason_code and text in both languages.",
-                ar="ما ينقص: المؤشر ورمز السبب ونص باللغتين.",
+                ar="ما ينقص: مسار الحقل ورمز السبب ونص باللغتين.",
             ),
         ),
     ]
@@ -112,11 +112,15 @@ def return_(context: Context, caller: Caller, given: Return) -> Command[Answered
     _, contracts = pinned(context, row)
     known = {field.pointer for field in titled(contracts.schema(input_contract(row.operation)), {})}
     faults = [fault for index, need in enumerate(given.needs) for fault in _faults(need, index, known)]
-    try:
-        within = None if given.within is None else duration(given.within)
-    except ValueError as error:
-        within = None
-        faults.append(Fault(code="duration", message=str(error), pointer="/within"))
+    within: Milliseconds | None = None
+    if given.within is not None:
+        try:
+            within = duration(given.within)
+        except ValueError as error:
+            faults.append(Fault(code="duration", message=str(error), pointer="/within"))
+    if within == 0:
+        mend = "Give the applicant some time: 10d, 12h."
+        faults.append(Fault(code="duration", message="No time is given.", mend=mend, pointer="/within"))
     if faults:
         raise InvalidMessageError(tuple(faults))
     return _reply(context, caller, row, Returned(needs=given.needs, within=within))

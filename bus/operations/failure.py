@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -65,7 +65,7 @@ class OneFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureView:
-    """One failure with the step as it is now, and the size and hash of its evidence (never the evidence itself)."""
+    """One failure, the step as it is now, and size and keyed hash of its evidence (never the evidence itself)."""
 
     failure: FailureLine
     step_kind: str | None
@@ -77,7 +77,8 @@ class FailureView:
     changed_by: str | None
     changed_at: str | None
     evidence_bytes: int | None
-    evidence_sha256: str | None
+    #: Keyed: the same bytes have the same one, and nobody can guess the bytes from it.
+    evidence_digest: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def show_failure(context: Context, _caller: Caller, given: OneFailure) -> Failur
         changed_by=step.changed_by if step else None,
         changed_at=when(step.changed_at) if step else None,
         evidence_bytes=None if evidence is None else len(evidence),
-        evidence_sha256=None if evidence is None else hashlib.sha256(evidence).hexdigest(),
+        evidence_digest=None if evidence is None else hmac.digest(context.secret, evidence, "sha256").hex(),
     )
 
 

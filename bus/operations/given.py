@@ -72,7 +72,7 @@ Reason = Annotated[
         place="member",
         summary=Text(
             en="Why; kept in the facts, so without names and numbers of persons.",
-            ar="السبب؛ يُحفظ في السجل، فلا تُذكر فيه أسماء الأشخاص ولا أرقامهم.",
+            ar="السبب؛ يُحفظ في سجل الطلب، فلا تُذكر فيه أسماء الأشخاص ولا أرقامهم.",
         ),
     ),
 ]

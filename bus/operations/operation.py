@@ -108,16 +108,6 @@ def permit(caller: Caller | None, operation: Operation[Any, Any]) -> None:
     )
 
 
-def perform(context: Context, caller: Caller, operation: Operation[I, O], given: I) -> O:
-    """Do it here and now, alone in its batch."""
-    permit(caller, operation)
-    outcome = operation.function(context, caller, given)
-    if isinstance(outcome, Command):
-        (decided,) = context.decider.decide([outcome.incoming])
-        return outcome.answer(decided)
-    return outcome
-
-
 def _field(name: str, hint: Any, default: Any) -> InputField:
     extras: Mapping[bool, Any] = {isinstance(extra, Given): extra for extra in getattr(hint, "__metadata__", ())}
     required = default is MISSING

@@ -126,7 +126,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         roles=_CLERKS,
         input=desk.OneRow,
         output=desk.DeskView,
-        summary=Text(en="Show one task of your desk.", ar="عرض معاملة من مكتبك."),
+        summary=Text(
+            en="Show one task of your desk; its data once you have claimed it.",
+            ar="عرض معاملة من مكتبك؛ وتظهر بياناتها بعد استلامها.",
+        ),
         function=desk.show_row,
     ),
     Operation(

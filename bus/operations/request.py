@@ -120,7 +120,7 @@ class Supplement:
             place="member",
             summary=Text(
                 en="JSON pointer to value, for the asked pointers only.",
-                ar="قيمة لكل مؤشر مطلوب، ولا شيء غيره.",
+                ar="قيمة لمسار كل حقل مطلوب، ولا شيء غيره.",
             ),
         ),
     ]
@@ -142,7 +142,7 @@ class Supplement:
             place="member",
             summary=Text(
                 en="The attempt that was asked about, to be sure that nobody was faster.",
-                ar="رقم المحاولة المقصودة، للتأكد من أن أحدًا لم يسبق.",
+                ar="رقم المحاولة المقصودة، للتأكد من أن أحدًا لم يسبقك.",
             ),
         ),
     ] = None
@@ -160,7 +160,7 @@ class Moved:
 
 def list_requests(context: Context, caller: Caller, given: ListRequests) -> RequestLines:
     """A page of the caller's requests, or of all for those who run the bus."""
-    states = frozenset(RequestState) if given.state is None else {given.state}
+    states = () if given.state is None else (given.state,)
     consumer = None if caller.sees_all else caller.acting_agency()
     lines = context.store.requests(consumer=consumer, states=states, after=given.after, most=given.most)
     following = str(lines[-1].request_key) if len(lines) == given.most else None

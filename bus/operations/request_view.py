@@ -17,12 +17,10 @@ from bus.operations.given import RequestName, Wait
 from bus.operations.operation import Given
 from bus.operations.request import request_of, when
 from bus.operations.titles import PUBLIC_STATES, REQUEST_TITLES, STEP_TITLES, TAKEN_BACK
-from bus.ports import FailureRow
+from bus.ports import DeskClaim, FailureRow
 from bus.process.definition import Definition
 from bus.process.state import ALIVE, Kind, Request, Step, StepState
 from bus.process.wire import taken_back
-
-_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +109,15 @@ class OpenFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimView:
+    """A clerk took a task of this request, and could read its data from then on."""
+
+    step: str
+    clerk: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
     """One request."""
 
@@ -134,6 +141,8 @@ class RequestView:
     result: ResultView | None
     #: For those who run the bus.
     failures: tuple[OpenFailure, ...]
+    #: For those who run the bus.
+    desk_claims: tuple[ClaimView, ...]
 
 
 def show_request(context: Context, caller: Caller, given: ShowRequest) -> RequestView:
@@ -165,7 +174,8 @@ def show_request(context: Context, caller: Caller, given: ShowRequest) -> Reques
         ),
         asked=tuple(_asked(definition, step, told) for step in rows if step.state is StepState.RETURNED),
         result=_result(told),
-        failures=tuple(_failure(row) for row in _failures(context, request)) if caller.sees_all else (),
+        failures=tuple(_failure(row) for row in context.store.open_failures(request.id)) if caller.sees_all else (),
+        desk_claims=tuple(_claim(each) for each in context.store.desk_claims(request.id)) if caller.sees_all else (),
     )
 
 
@@ -216,14 +226,7 @@ def _inside(step: Step) -> StepInside:
 
 def _told(context: Context, request: Request) -> tuple[Message, ...]:
     """Everything that the consumer was told of this request, oldest first."""
-    # XXX The feed has no index by request, so its pages since the request are walked.
-    after, found = request.key, []
-    while page := context.store.results(request.consumer, after=after, most=_PAGE):
-        found += [decode(raw) for row, raw in page if row.request_id == request.id]
-        after = page[-1][0].key
-        if len(page) < _PAGE:
-            break
-    return tuple(found)
+    return tuple(decode(raw) for raw in context.store.told(request.id))
 
 
 def _asked(definition: Definition, step: Step, told: Iterable[Message]) -> AskedView:
@@ -251,15 +254,6 @@ def _result(told: tuple[Message, ...]) -> ResultView | None:
     return ResultView(type=last.envelope.type.value, at=to_rfc3339(last.envelope.time or 0), data=last.data)
 
 
-def _failures(context: Context, request: Request) -> Iterable[FailureRow]:
-    after = 0
-    while page := context.store.failures(is_open=True, after=after, most=_PAGE):
-        yield from (row for row in page if row.request_id == request.id)
-        after = page[-1].key
-        if len(page) < _PAGE:
-            break
-
-
 def _failure(row: FailureRow) -> OpenFailure:
     return OpenFailure(
         key=str(row.key),
@@ -268,3 +262,7 @@ def _failure(row: FailureRow) -> OpenFailure:
         agency=row.agency,
         opened_at=to_rfc3339(row.opened_at),
     )
+
+
+def _claim(claim: DeskClaim) -> ClaimView:
+    return ClaimView(step=claim.step.step, clerk=claim.clerk, at=to_rfc3339(claim.at))

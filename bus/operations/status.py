@@ -24,9 +24,12 @@ class Status:
     at: str
     #: Requests by state.
     requests: dict[str, int]
-    #: Every request ever accepted is in exactly one of these; `bus store recount` checks it against the submissions.
     alive: int
     ended: int
+    #: Submissions ever accepted.
+    accepted: int
+    #: Whether accepted = alive + ended. If not, a request is lost: `bus store recount` names it.
+    adds_up: bool
     #: Messages that wait to be published.
     outbox: int
     #: At most 201: more are counted as "more than 200".
@@ -96,13 +99,18 @@ class ServiceView:
 
 
 def show_status(context: Context, _caller: Caller, _given: Nothing) -> Status:
-    """Counts, queues and agencies."""
-    totals = context.store.totals()
+    """Counts, what waits to be published, and agencies."""
+    # Other requests are accepted meanwhile: the sum lies between what was accepted before and after it.
+    before, totals, after = context.store.accepted(), context.store.totals(), context.store.accepted()
+    counted = sum(totals.values())
+    accepted = min(max(counted, before), after)
     return Status(
         at=when(context.store.now()) or "",
         requests={state.value: totals.get(state, 0) for state in RequestState},
         alive=sum(count for state, count in totals.items() if state in ALIVE),
         ended=sum(count for state, count in totals.items() if state not in ALIVE),
+        accepted=accepted,
+        adds_up=accepted == counted,
         outbox=context.store.outbox_depth(),
         open_failures=len(context.store.failures(is_open=True, after=0, most=201)),
         next_due=when(context.store.next_due()),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from bus.catalog import Service
 from bus.errors import ConflictError, Fault, ForbiddenError, InvalidMessageError
 from bus.killpoint import reach
 from bus.message.envelope import MessageType
@@ -81,7 +82,7 @@ class Submit:
         Given(
             place="header",
             header="Bus-Reference",
-            summary=Text(en="Your own file number; kept as a keyed hash.", ar="رقم ملفك؛ يُحفظ مشفّرًا فقط."),
+            summary=Text(en="Your own file number; kept as a keyed hash.", ar="رقم ملفك؛ لا تُحفظ منه إلا بصمته."),
         ),
     ] = None
     test: Annotated[
@@ -136,20 +137,7 @@ def submit(context: Context, caller: Caller, given: Submit) -> Command[Receipt]:
         subject=_subject(context, service.definition, given.data),
         reference=_reference(context, consumer, given.reference),
     )
-    event = Submitted(
-        request_id=id_,
-        key=key,
-        consumer=consumer,
-        service=given.service,
-        revision=service.revision,
-        purpose=purpose,
-        data_id=data_id,
-        message_id=message_id(id_, 1, MessageType.REQUEST_SUBMITTED),
-        conditions=conditions_from_request(service.definition, given.data),
-        fields=field_names(given.data),
-        actor=caller.actor(given.actor),
-        test=given.test,
-    )
+    event = _submitted(submission, service, caller, given, purpose=purpose, data_id=data_id)
     payload = Payload(id=data_id, request_key=key, bytes=dump(given.data))
     incoming = Incoming(request_id=id_, event=event, payloads=(payload,), submission=submission)
     return Command(incoming=incoming, answer=lambda decided: _receipt(context, caller, submission, decided))
@@ -167,6 +155,25 @@ def field_names(data: Data, path: tuple[str, ...] = ()) -> tuple[str, ...]:
         here = (*path, name)
         names += field_names(value, here) if isinstance(value, Mapping) else (join_pointer(here),)
     return tuple(names)
+
+
+def _submitted(
+    submission: Submission, service: Service, caller: Caller, given: Submit, *, purpose: str, data_id: int
+) -> Submitted:
+    return Submitted(
+        request_id=submission.request_id,
+        key=submission.request_key,
+        consumer=submission.consumer,
+        service=given.service,
+        revision=service.revision,
+        purpose=purpose,
+        data_id=data_id,
+        message_id=message_id(submission.request_id, 1, MessageType.REQUEST_SUBMITTED),
+        conditions=conditions_from_request(service.definition, given.data),
+        fields=field_names(given.data),
+        actor=caller.actor(given.actor),
+        test=given.test,
+    )
 
 
 def _purpose(definition: Definition, consumer: str, named: str | None) -> str:

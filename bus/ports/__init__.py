@@ -6,6 +6,7 @@ from bus.ports.journal import Journal, JournalChanges, JournalInvalid, JournalRe
 from bus.ports.rows import (
     AgencyRow,
     Changes,
+    DeskClaim,
     DeskRow,
     FailureRow,
     Line,
@@ -28,6 +29,7 @@ __all__ = [
     "Decider",
     "Delivery",
     "DeskAnswer",
+    "DeskClaim",
     "DeskRow",
     "FailureRow",
     "Fate",

@@ -15,9 +15,9 @@ class Confirmation(StrEnum):
     """What the broker says of one published message."""
 
     CONFIRMED = "confirmed"
-    #: No queue is bound: the message is nowhere.
+    #: The channel does not exist: the message is nowhere.
     UNROUTABLE = "unroutable"
-    #: The broker refused it (queue full).
+    #: The broker refused it: the channel is full.
     REFUSED = "refused"
 
 

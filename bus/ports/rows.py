@@ -105,10 +105,27 @@ class DeskRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeskClaim:
+    """One clerk took one task at one time, and could read its data from then on. Kept for ever.
+
+    A task that comes back to the clerk who returned it needs no new one: a fact names him.
+    """
+
+    request_key: int
+    #: The key of the desk row.
+    row: int
+    step: StepKey
+    clerk: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
     """One message for a consumer, in the order of its feed."""
 
-    #: The cursor.
+    #: The cursor. It is made before the commit: with several deciding processes on one store, a row may become visible
+    #: after one with a greater key. Readers of such a store go back a little behind their cursor, or have cursors given
+    #: in the order of commits.
     key: int
     request_key: int
     request_id: str

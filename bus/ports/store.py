@@ -11,6 +11,7 @@ from bus.message.instant import Instant, Milliseconds
 from bus.ports.rows import (
     AgencyRow,
     Changes,
+    DeskClaim,
     DeskRow,
     FailureRow,
     Line,
@@ -48,9 +49,6 @@ class Transaction(Protocol):
     def desk_row(self, request_key: int, step: StepKey) -> DeskRow | None:
         """The desk row of a step."""
 
-    def tracking_taken(self, tracking: Collection[str]) -> set[str]:
-        """Which of these tracking codes are in use."""
-
     def submission(self, consumer: str, submission_key: str) -> Submission | None:
         """What was accepted under this key."""
 
@@ -77,6 +75,9 @@ class Store(Protocol):
         self, *, consumer: str | None, states: Collection[RequestState], after: int, most: int
     ) -> tuple[Line, ...]:
         """Requests by ascending key after ``after``; without ``states``, those of every state."""
+
+    def accepted(self) -> int:
+        """How many submissions were ever accepted: the sum of `totals`, or a request is lost."""
 
     def submission_of(self, request_id: str) -> Submission | None:
         """The submission that became this request."""
@@ -111,6 +112,9 @@ class Store(Protocol):
     def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
         """The consumer's feed after a cursor, with the bytes."""
 
+    def told(self, request_id: str) -> tuple[bytes, ...]:
+        """Everything that the feed of its consumer says of one request, oldest first."""
+
     def collect(self, consumer: str, keys: Collection[int]) -> int:
         """The consumer acknowledged these results; how many were not before."""
 
@@ -121,13 +125,22 @@ class Store(Protocol):
         """One row of a desk."""
 
     def claim(self, key: int, clerk: str, draft: Payload | None) -> bool:
-        """Compare-and-set: open, or claimed by this clerk -> claimed by this clerk (with a draft); False if not."""
+        """Compare-and-set: open, or claimed by this clerk -> claimed by this clerk (with a draft); False if not.
+
+        Who takes an open row is recorded as a `DeskClaim` in the same transaction.
+        """
 
     def release(self, key: int, clerk: str) -> bool:
         """Compare-and-set: claimed by this clerk -> open."""
 
+    def desk_claims(self, request_id: str) -> tuple[DeskClaim, ...]:
+        """Who took the tasks of a request, by time."""
+
     def failures(self, *, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:
         """Failures by key."""
+
+    def open_failures(self, request_id: str) -> tuple[FailureRow, ...]:
+        """The open failures of one request, by key."""
 
     def failure(self, key: int) -> FailureRow | None:
         """One failure."""
@@ -164,6 +177,9 @@ class Store(Protocol):
 
     def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None) -> None:
         """A user's bearer token, as its SHA-256."""
+
+    def remove_tokens(self, user: str) -> int:
+        """Take every token of a user back; how many there were."""
 
     def token(self, token_hash: str) -> tuple[str, str, str | None] | None:
         """(user, role, agency) of a token."""

@@ -8,15 +8,18 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select, text, union
 
 from bus.errors import NotFoundError
-from bus.ports import AgencyRow, DeskRow, FailureRow, Line, ResultRow, StepRef, Submission
+from bus.ports import AgencyRow, DeskClaim, DeskRow, FailureRow, Line, ResultRow, StepRef, Submission
 from bus.process.state import ALIVE, RequestState, StepKey, StepState
 from bus.stores import rows, seldom_rows
 from bus.stores.schema import (
     IS_MOVING,
+    IS_WAITING,
     MOVING,
+    WAITING,
     agency,
     definition,
     desk,
+    desk_claim,
     failure,
     payload,
     request,
@@ -31,6 +34,7 @@ _T = TypeVar("_T")
 
 _ALIVE = sorted(ALIVE)
 _IS_MOVING = text(IS_MOVING)
+_IS_WAITING = text(f"desk.{IS_WAITING}")
 
 
 def _page(table: Table, after: int, most: int) -> Select[Any]:
@@ -125,10 +129,9 @@ def submission_under(connection: Connection, consumer: str, submission_key: str)
     )
 
 
-def tracking_taken(connection: Connection, tracking: Collection[str]) -> set[str]:
-    """Which of these tracking codes are in use."""
-    query = select(submission.c.tracking).where(submission.c.tracking.in_(list(tracking)))
-    return set(connection.scalars(query))
+def accepted(connection: Connection) -> int:
+    """How many submissions there are."""
+    return connection.scalar(select(func.count()).select_from(submission)) or 0
 
 
 def totals(connection: Connection) -> dict[RequestState, int]:
@@ -208,6 +211,16 @@ def results(connection: Connection, consumer: str, after: int, most: int) -> tup
     return tuple((rows.result_of(row[:-1]), row[-1]) for row in connection.execute(query))
 
 
+def told(connection: Connection, request_id: str) -> tuple[bytes, ...]:
+    """The messages of a request in the feed of its consumer, oldest first."""
+    query = select(payload.c.bytes).join_from(result, payload, payload.c.id == result.c.payload_id)
+    return tuple(connection.scalars(query.where(result.c.request_key == _key_named(request_id)).order_by(result.c.key)))
+
+
+def _key_named(request_id: str) -> Any:
+    return select(request.c.key).where(request.c.id == request_id).scalar_subquery()
+
+
 def desk_page(
     connection: Connection, name: str | None, states: Collection[str], after: int, most: int
 ) -> tuple[DeskRow, ...]:
@@ -217,7 +230,30 @@ def desk_page(
         query = query.where(desk.c.agency == name)
     if states:
         query = query.where(desk.c.state.in_(list(states)))
+    if states and set(states) <= set(WAITING):
+        query = query.where(_IS_WAITING)
     return tuple(seldom_rows.desk_of(row) for row in connection.execute(query))
+
+
+def desk_claims(connection: Connection, request_id: str) -> tuple[DeskClaim, ...]:
+    """The claims of a request's tasks, by time."""
+    named = desk_claim.join(desk, desk.c.key == desk_claim.c.desk_key)
+    query = (
+        select(desk_claim, desk.c.step, desk.c.item, desk.c.kind)
+        .select_from(named)
+        .where(desk_claim.c.request_key == _key_named(request_id))
+        .order_by(desk_claim.c.at, desk_claim.c.desk_key)
+    )
+    return tuple(
+        DeskClaim(
+            request_key=row.request_key,
+            row=row.desk_key,
+            step=rows.step_key(row.step, row.item, row.kind),
+            clerk=row.clerk,
+            at=row.at,
+        )
+        for row in connection.execute(query)
+    )
 
 
 def desk_row(connection: Connection, key: int) -> DeskRow | None:
@@ -236,6 +272,13 @@ def failures(connection: Connection, is_open: bool | None, after: int, most: int
     query = _page(failure, after, most)
     if is_open is not None:
         query = query.where(failure.c.closed_at.is_(None) if is_open else failure.c.closed_at.is_not(None))
+    return tuple(seldom_rows.failure_of(row) for row in connection.execute(query))
+
+
+def open_failures(connection: Connection, request_id: str) -> tuple[FailureRow, ...]:
+    """The open failures of a request, by key."""
+    of_request = and_(failure.c.request_key == _key_named(request_id), failure.c.closed_at.is_(None))
+    query = select(failure).where(of_request).order_by(failure.c.key)
     return tuple(seldom_rows.failure_of(row) for row in connection.execute(query))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, Table, func, or_, select
 from bus.audit.fact import GENESIS, seal
 from bus.process.state import ALIVE, FINAL, OUTCOMES, Kind, Request, RequestState
 from bus.stores import rows
-from bus.stores.schema import desk, fact, failure, inbox, outbox, payload, request, result, step, submission
+from bus.stores.schema import desk, desk_claim, fact, failure, inbox, outbox, payload, request, result, step, submission
 
 #: How many rows are fetched at once.
 _AT_ONCE = 500
@@ -83,6 +83,7 @@ def _orphans(connection: Connection) -> Iterator[str]:
         (outbox, outbox.c.key),
         (failure, failure.c.key),
         (desk, desk.c.key),
+        (desk_claim, desk_claim.c.desk_key),
         (result, result.c.key),
     )
     for table, name in named:

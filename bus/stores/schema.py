@@ -25,8 +25,11 @@ from sqlalchemy import (
 
 #: States of steps that are on their way or wait for somebody; the index on steps holds these rows only.
 MOVING = ("ready", "dispatched", "returned", "pending", "retrying", "unknown", "parked")
-#: The condition of that index: a query says it word for word, or the index is not used.
+#: States of a desk's tasks that wait for a clerk; another index holds these rows only.
+WAITING = ("open", "claimed")
+#: The conditions of those indexes: a query says them word for word, or the index is not used.
 IS_MOVING = f"state IN ({', '.join(repr(state) for state in MOVING)})"
+IS_WAITING = f"state IN ({', '.join(repr(state) for state in WAITING)})"
 
 metadata = MetaData(
     naming_convention={
@@ -240,6 +243,13 @@ failure = Table(
         sqlite_where=text("closed_at IS NULL"),
         postgresql_where=text("closed_at IS NULL"),
     ),
+    # What people look at: a few among all that were ever closed.
+    Index(
+        "ix_failure_open_key",
+        "key",
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
+    ),
 )
 
 desk = Table(
@@ -265,6 +275,19 @@ desk = Table(
     _number("draft_id", null=True),
     UniqueConstraint("request_key", "step", "item", "kind"),
     Index(None, "agency", "key"),
+    Index("ix_desk_waiting", "agency", "key", sqlite_where=text(IS_WAITING), postgresql_where=text(IS_WAITING)),
+)
+
+#: Who took which task: only ever added to.
+desk_claim = Table(
+    "desk_claim",
+    metadata,
+    _number("request_key"),
+    _number("desk_key"),
+    _number("at"),
+    _text("clerk"),
+    PrimaryKeyConstraint("request_key", "desk_key", "at", "clerk"),
+    sqlite_with_rowid=False,
 )
 
 result = Table(

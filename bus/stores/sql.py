@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, select
 from bus.message.instant import Instant
 from bus.ports import (
     AgencyRow,
+    DeskClaim,
     DeskRow,
     FailureRow,
     Line,
@@ -49,10 +50,6 @@ class SqlTransaction:
     def desk_row(self, request_key: int, step: StepKey) -> DeskRow | None:
         """The desk row of a step."""
         return queries.desk_row_of(self._connection, request_key, step)
-
-    def tracking_taken(self, tracking: Collection[str]) -> set[str]:
-        """Which of these tracking codes are in use."""
-        return queries.tracking_taken(self._connection, tracking)
 
     def submission(self, consumer: str, submission_key: str) -> Submission | None:
         """What was accepted under this key."""
@@ -99,6 +96,11 @@ class SqlStore(ABC):
         """Requests by ascending key after ``after``; without ``states``, those of every state."""
         with self.reading() as connection:
             return queries.lines(connection, consumer, states, after, most)
+
+    def accepted(self) -> int:
+        """How many submissions were ever accepted."""
+        with self.reading() as connection:
+            return queries.accepted(connection)
 
     def submission_of(self, request_id: str) -> Submission | None:
         """The submission that became this request."""
@@ -160,6 +162,11 @@ class SqlStore(ABC):
         with self.reading() as connection:
             return queries.results(connection, consumer, after, most)
 
+    def told(self, request_id: str) -> tuple[bytes, ...]:
+        """Everything that the feed says of one request, oldest first."""
+        with self.reading() as connection:
+            return queries.told(connection, request_id)
+
     def collect(self, consumer: str, keys: Collection[int]) -> int:
         """The consumer acknowledged these results; how many were not before."""
         with self.writing() as connection:
@@ -178,7 +185,7 @@ class SqlStore(ABC):
             return queries.desk_row(connection, key)
 
     def claim(self, key: int, clerk: str, draft: Payload | None) -> bool:
-        """Compare-and-set: open, or claimed by this clerk -> claimed by this clerk."""
+        """Compare-and-set: open, or claimed by this clerk -> claimed by this clerk; a new claim is recorded."""
         with self.writing() as connection:
             return commands.claim(connection, key, clerk, draft, self.now())
 
@@ -187,10 +194,20 @@ class SqlStore(ABC):
         with self.writing() as connection:
             return commands.release(connection, key, clerk, self.now())
 
+    def desk_claims(self, request_id: str) -> tuple[DeskClaim, ...]:
+        """Who took the tasks of a request, by time."""
+        with self.reading() as connection:
+            return queries.desk_claims(connection, request_id)
+
     def failures(self, *, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:
         """Failures by key."""
         with self.reading() as connection:
             return queries.failures(connection, is_open, after, most)
+
+    def open_failures(self, request_id: str) -> tuple[FailureRow, ...]:
+        """The open failures of one request, by key."""
+        with self.reading() as connection:
+            return queries.open_failures(connection, request_id)
 
     def failure(self, key: int) -> FailureRow | None:
         """One failure."""
@@ -233,6 +250,11 @@ class SqlStore(ABC):
         """A user's bearer token, as its SHA-256."""
         with self.writing() as connection:
             commands.save_token(connection, token_hash, user, role, agency)
+
+    def remove_tokens(self, user: str) -> int:
+        """Take every token of a user back; how many there were."""
+        with self.writing() as connection:
+            return commands.remove_tokens(connection, user)
 
     def token(self, token_hash: str) -> tuple[str, str, str | None] | None:
         """(user, role, agency) of a token."""

@@ -166,7 +166,6 @@ class StoreContract:
         with store.transaction() as transaction:
             assert transaction.submission("one_stop_shop", each.submission.submission_key) == each.submission
             assert transaction.submission("another", each.submission.submission_key) is None
-            assert transaction.tracking_taken([each.submission.tracking, "T-free"]) == {each.submission.tracking}
         assert store.submission_of(each.request.id) == each.submission
         assert store.find(each.submission.tracking) == store.find(each.request.id) == each.request.id
         assert store.find("T-free") is None

@@ -49,6 +49,12 @@ class PeopleContract:
         collected = [row.collected_at for row, _ in store.results("one_stop_shop", after=0, most=9)]
         assert all(when is not None and when <= store.now() for when in collected)
 
+    def test_what_a_consumer_was_told_of_one_request_is_found_without_its_feed(self, store: Store) -> None:
+        rows = [self._result(store, "one_stop_shop") for _ in range(3)]
+
+        assert [store.told(row.request_id) for row in rows] == [(f"result {row.request_id}".encode(),) for row in rows]
+        assert store.told("nobody") == ()
+
     def _result(self, store: Store, consumer: str) -> ResultRow:
         each = accepted(state=RequestState.COMPLETED, consumer=consumer)
         accept(store, each)
@@ -118,6 +124,25 @@ class PeopleContract:
         assert not store.release(row.key, "mona")
         assert store.claim(row.key, "omar", None)
 
+    def test_who_takes_an_open_task_is_kept_for_ever_and_who_has_it_already_is_not_told_twice(
+        self, store: Store
+    ) -> None:
+        row = self._task(store)
+        assert store.desk_claims(row.request_id) == ()
+
+        store.claim(row.key, "mona", None)
+        store.claim(row.key, "mona", Payload(id=values.key(), request_key=row.request_key, bytes=b"draft"))
+        store.claim(row.key, "omar", None)
+        store.release(row.key, "mona")
+        store.claim(row.key, "omar", None)
+
+        claims = store.desk_claims(row.request_id)
+        assert [(claim.clerk, claim.row, claim.step) for claim in claims] == [
+            ("mona", row.key, row.step),
+            ("omar", row.key, row.step),
+        ]
+        assert claims[0].at <= claims[1].at <= store.now()
+
     @pytest.mark.parametrize("state", ["answered", "withdrawn"])
     def test_a_task_that_is_over_cannot_be_claimed(self, store: Store, state: str) -> None:
         row = self._task(store, state=state, clerk="mona")
@@ -148,6 +173,8 @@ class PeopleContract:
         closed = tuple(replace(row, closed_at=NOW + 5, how_closed="answered late") for row in mine)
         assert store.failures(is_open=False, after=0, most=9) == closed
         assert store.failures(is_open=True, after=0, most=9) == tuple(rest)
+        assert store.open_failures(request.id) == tuple(rest[:3])
+        assert store.open_failures("nobody") == ()
         assert store.failures(is_open=None, after=mine[0].key, most=2) == (closed[1], rest[0])
         assert store.failure(mine[0].key) == closed[0]
         assert store.failure(1) is None
@@ -211,6 +238,14 @@ class PeopleContract:
         accept(store, accepted())
 
         assert store.totals() == {state: 2 if state is RequestState.OPEN else 1 for state in RequestState}
+        assert store.accepted() == sum(store.totals().values())
+
+    def test_an_accepted_submission_counts_also_when_its_request_is_lost(self, store: Store, place: Place) -> None:
+        lost = accepted()
+        accept(store, lost)
+        place.damage(f"DELETE FROM request WHERE key = {lost.request.key}")
+
+        assert (store.accepted(), sum(store.totals().values())) == (1, 0)
 
     def test_alive_are_open_and_closing_requests_and_ended_ones_that_still_compensate(self, store: Store) -> None:
         def undoing(state: StepState) -> Step:
@@ -255,6 +290,15 @@ class PeopleContract:
         assert other.token("h") == ("mona", "operator", None)
         assert other.installation() == store.installation() != ""
         other.close()
+
+    def test_the_tokens_of_one_user_are_taken_back_together(self, store: Store) -> None:
+        for token, user in (("h1", "mona"), ("h2", "mona"), ("h3", "omar")):
+            store.save_token(token_hash=token, user=user, role="operator", agency=None)
+
+        assert store.remove_tokens("mona") == 2
+        assert store.remove_tokens("mona") == 0
+        assert [store.token(token) for token in ("h1", "h2")] == [None, None]
+        assert store.token("h3") == ("omar", "operator", None)
 
     def test_the_clock_of_a_transaction_stands_still(self, store: Store) -> None:
         before = store.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import stat
@@ -11,11 +12,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from bus.errors import ConfigurationError, StoreUnavailableError
 from bus.ports import Payload, Store
@@ -285,7 +287,11 @@ def test_nothing_that_runs_all_the_time_scans_a_table(place: SqlitePlace) -> Non
     store.counts(StepState.DISPATCHED)
     store.results("one_stop_shop", after=0, most=10)
     store.requests(consumer="one_stop_shop", states=[], after=0, most=10)
-    store.desk("giza", states=["open"], after=0, most=10)
+    store.told(request.id)
+    store.desk("giza", states=["open", "claimed"], after=0, most=10)
+    store.desk_claims(request.id)
+    store.failures(is_open=True, after=0, most=10)
+    store.open_failures(request.id)
     store.alive_requests(0, 10)
     store.leftovers(values.key(), 10, 1)
     with store.transaction() as transaction:
@@ -293,14 +299,40 @@ def test_nothing_that_runs_all_the_time_scans_a_table(place: SqlitePlace) -> Non
         transaction.ready("tax_authority", 10)
         transaction.desk_row(request.key, values.TAX)
         transaction.submission("one_stop_shop", "key")
-        transaction.tracking_taken(["T-free"])
         transaction.write(values.moved(request, values.step(answer_at=5))[1])
 
     reads = [sql for sql in ran if sql.startswith(("SELECT", "UPDATE"))]
     plans = {sql: [str(row[-1]) for row in place.look(f"EXPLAIN QUERY PLAN {sql}")] for sql in reads}
     scans = {sql: plan for sql, plan in plans.items() for line in plan if _is_scan_of_table(line)}
-    assert len(reads) >= 18
+    assert len(reads) >= 21
     assert scans == {}
+
+
+def test_the_few_that_wait_for_a_person_are_found_among_all_that_were_ever_done(place: SqlitePlace) -> None:
+    store = SqliteStore(place.path)
+    ran: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, sql: str, values: Any, _context: Any, _many: bool) -> None:  # noqa: FBT001  # as it is called
+        ran.append((sql, values))
+
+    # With the values still apart, as SQLite plans it: with them in the text it can prove more.
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        store.desk("giza", states=["open", "claimed"], after=0, most=10)
+        store.failures(is_open=True, after=0, most=10)
+        store.open_failures("id")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    with closing(sqlite3.connect(place.path)) as connection:
+        plans = [
+            str(line[-1])
+            for sql, values_ in ran
+            if sql.startswith("SELECT")
+            for line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values_)
+        ]
+    for index in ("ix_desk_waiting", "ix_failure_open_key", "ix_failure_open"):
+        assert [line for line in plans if re.search(rf"USING INDEX {index}\b", line)], plans
 
 
 def _is_scan_of_table(line: str) -> bool:

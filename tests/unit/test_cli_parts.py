@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from unicodedata import category
 
 import click
 import httpx
@@ -110,6 +113,16 @@ def test_what_is_there_in_both_languages_is_shown_in_the_wanted_one() -> None:
     assert "واحد" in as_text(value, "ar")
 
 
+def test_what_others_wrote_cannot_command_the_terminal_or_break_the_table() -> None:
+    reason = "gone\x1b[2J\r\nall well \u202eltr \x9b1m"
+
+    shown = as_text({"items": [{"reason": reason, "codes": ["a\x1bc"], "more": [{"x": "\x07"}]}]}, "en")
+
+    assert len(shown.splitlines()) == 2
+    assert not any(category(sign) == "Cc" or sign == "\u202e" for sign in shown.replace("\n", ""))
+    assert "gone\ufffd[2J" in shown
+
+
 @pytest.mark.parametrize(("locale", "lang"), [("ar_EG.UTF-8", "ar"), ("en_GB.UTF-8", "en"), ("C", "en"), ("", "en")])
 def test_the_locale_chooses_the_language(monkeypatch: pytest.MonkeyPatch, locale: str, lang: str) -> None:
     for name in ("LC_ALL", "LC_MESSAGES"):
@@ -154,6 +167,23 @@ def test_what_may_be_repeated_is_tried_again_when_the_connection_breaks() -> Non
 
     assert {request.headers["idempotency-key"] for request in asked} == {"k"}
     assert {request.headers["bus-agency"] for request in asked} == {"shop"}
+
+
+def test_the_proxy_of_the_machine_never_sees_a_token_that_is_meant_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.01)
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with Client("http://127.0.0.1:9", "bus_x") as client, pytest.raises(TransientError):
+            client.request_cancel("r", reason="no more")
+        with suppress(TimeoutError):
+            seen.append(proxy.accept()[0].recv(100))
+
+    assert seen == []
 
 
 def test_what_may_not_be_repeated_is_sent_once() -> None:

@@ -133,3 +133,16 @@ def test_one_who_goes_away_takes_nothing_with_him() -> None:
 
     assert asyncio.run(run()) == "stays done"
     assert register.batches == [["gone", "stays"]]
+
+
+def test_nobody_waits_for_ever_when_the_worker_is_gone() -> None:
+    async def run() -> list[object]:
+        batcher = Batcher(Register(), most=1, wait=1)
+        batcher.close()
+        return list(
+            await asyncio.gather(*(batcher.do(partial(_command, name)) for name in "ab"), return_exceptions=True)
+        )
+
+    outcomes = asyncio.run(run())
+
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError, RuntimeError]

@@ -84,6 +84,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("closed_at IS NULL"),
         postgresql_where=sa.text("closed_at IS NULL"),
     )
+    op.create_index(
+        "ix_failure_open_key",
+        "failure",
+        ["key"],
+        unique=False,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
     op.create_table(
         "inbox",
         sa.Column("request_key", sa.BigInteger(), nullable=False),
@@ -236,6 +244,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("request_key", "step", "item", "kind", name=op.f("uq_desk_request_key_step_item_kind")),
     )
     op.create_index(op.f("ix_desk_agency_key"), "desk", ["agency", "key"], unique=False)
+    op.create_index(
+        "ix_desk_waiting",
+        "desk",
+        ["agency", "key"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('open', 'claimed')"),
+        postgresql_where=sa.text("state IN ('open', 'claimed')"),
+    )
+    op.create_table(
+        "desk_claim",
+        sa.Column("request_key", sa.BigInteger(), nullable=False),
+        sa.Column("desk_key", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("clerk", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("request_key", "desk_key", "at", "clerk", name=op.f("pk_desk_claim")),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "result",
         sa.Column("key", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
