@@ -29,6 +29,7 @@ test-faults: $(INSTALLED) ## the long suites: kills, pairs of gaps, minutes of l
 
 docs: $(INSTALLED) ## write the pages that are generated from the code
 	$(BIN)/python -m bus.tools.document
+	$(BIN)/python -m bus.operations.reference > docs/operations.md
 
 format: $(INSTALLED) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only

@@ -57,9 +57,7 @@ class Client:
     def __init__(
         self, url: str, token: str, *, agency: str | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
-        headers = {"Authorization": f"Bearer {token}"}
-        if agency is not None:
-            headers["Bus-Agency"] = agency
+        headers = _headers({"Authorization": f"Bearer {token}", "Bus-Agency": agency})
         base = httpx.URL(f"{url.rstrip('/')}/v1")
         # The proxy of the machine must never see a token that is meant for this machine.
         self._http = httpx.Client(
@@ -241,7 +239,7 @@ class Client:
             method,
             path,
             params=_present(query or {}),
-            headers=_present(headers or {}),
+            headers=_headers(headers or {}),
             json=body,
             timeout=_PATIENCE + wait,
         )
@@ -307,6 +305,27 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _headers(values: Mapping[str, str | None]) -> dict[str, str]:
+    """What a header may carry; InvalidMessageError for letters that HTTP has no place for."""
+    present = {name: value for name, value in values.items() if value is not None}
+    faults = tuple(
+        Fault(
+            code="header-letters",
+            message=f"{name} holds letters that an HTTP header cannot carry.",
+            mend="Write it with Latin letters, digits and signs.\nاكتبه بحروف لاتينية وأرقام وعلامات فقط.",
+        )
+        for name, value in present.items()
+        if not (value.isascii() and value.isprintable())
+    )
+    if faults:
+        raise InvalidMessageError(faults)
+    return present
+
+
 def _part(text: str) -> str:
     """One part of a path: whatever a person typed stays one part."""
+    if text in {"", ".", ".."}:
+        message = "A name is empty or stands for a folder."
+        fault = Fault(code="no-name", message=message, mend="Give the id or the code.\nاكتب الرقم أو الرمز.")
+        raise InvalidMessageError((fault,))
     return quote(text, safe="")

@@ -59,7 +59,7 @@ def _asked(field: InputField) -> _Asked:
         type_ = click.INT if kind is int else click.STRING
         return _one(field, click.Argument([field.name], metavar=field.name.upper(), type=type_))
     if field.wire_name == "Idempotency-Key":
-        return _one(field, _option(field, "--key", required=False), lambda key: key or _new_key())
+        return _one(field, _option(field, "--key", required=False), lambda key: _new_key() if key is None else key)
     if kind is Text:
         return _text(field)
     if get_origin(kind) is tuple:

@@ -127,6 +127,11 @@ PROBLEMS: Mapping[str, Problem] = {
         ("This is not a length of time.", "هذه ليست مدة زمنية صحيحة."),
         ("Write a whole number and a unit: 10d, 12h.", "اكتب عددًا صحيحًا ووحدة: 10d أو 12h."),
     ),
+    "hidden-character": _problem(
+        422,
+        ("A text holds signs that nobody can see.", "في النص محارف خفية لا تُرى."),
+        ("Write the fields named in faults anew.", "اكتب من جديد الحقول المذكورة في faults."),
+    ),
     "invalid-message": _problem(
         422,
         ("The content cannot be understood.", "تعذّر فهم المحتوى."),
@@ -224,6 +229,11 @@ PROBLEMS: Mapping[str, Problem] = {
         409,
         ("The failure belongs to no step.", "العطل لا يخص خطوة معيّنة."),
         ("Mend its cause.", "عالج سببه."),
+    ),
+    "journal-unknown": _problem(
+        409,
+        ("The agency's known journal is another one.", "السجل المعروف للجهة سجل آخر."),
+        ("Give the journal that `bus agency list` shows.", "اذكر السجل الذي يعرضه الأمر bus agency list."),
     ),
     "agency-busy": _problem(409, ("The agency's row keeps changing.", "بيانات الجهة تتغيّر الآن."), _LOOK_AGAIN),
     # --- not now

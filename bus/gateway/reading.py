@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
 from bus.errors import Fault, InvalidMessageError
-from bus.message.strict_json import MOST_BYTES, nfc, parse, pointer_to
+from bus.message.hidden import hidden
+from bus.message.strict_json import MOST_BYTES, nfc, parse, pointer_to, shown_pointer
 from bus.operations.operation import InputField, Operation, Place
 
 
@@ -87,7 +88,22 @@ async def _body(request: Request, *, takes: bool) -> dict[str, Any]:
     value = nfc(parse(raw))
     if not isinstance(value, dict):
         raise _one("body-not-object", "The body is not a JSON object.", "Send one JSON object.")
+    _refuse_hidden(value)
     return value
+
+
+def _refuse_hidden(value: dict[str, Any]) -> None:
+    faults = [
+        Fault(
+            code="hidden-character",
+            message="The text holds a control character or a mark that turns the reading direction.",
+            mend="Send letters, digits, signs, tabs and line ends only.",
+            pointer=shown_pointer(path),
+        )
+        for path in hidden(value)
+    ]
+    if faults:
+        raise InvalidMessageError(tuple(faults))
 
 
 def _query(request: Request, fields: list[InputField], faults: list[Fault]) -> dict[str, str]:

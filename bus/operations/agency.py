@@ -104,12 +104,21 @@ def retire_journal(context: Context, caller: Caller, given: RetireJournal) -> Ag
     """
 
     def retire(row: AgencyRow) -> AgencyRow:
-        retired = tuple(dict.fromkeys((*row.retired, given.journal)))
+        if given.journal in row.retired:
+            return row
         if row.journal_id != given.journal:
-            return replace(row, retired=retired)
+            raise ConflictError(
+                f"The known journal of {row.agency} is {row.journal_id or 'none'}.", code="journal-unknown"
+            )
         # Its host must announce itself again, with another journal.
         return replace(
-            row, retired=retired, journal_id=None, journal_seq=0, start_id=None, alive_at=None, operations={}
+            row,
+            retired=(*row.retired, given.journal),
+            journal_id=None,
+            journal_seq=0,
+            start_id=None,
+            alive_at=None,
+            operations={},
         )
 
     view = _change(context, given.agency, retire)

@@ -6,9 +6,13 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from bus.errors import ConflictError, NotFoundError
+from bus.errors import ConflictError, InvalidMessageError, NotFoundError
+from bus.message.envelope import decode
 from bus.message.instant import to_rfc3339
+from bus.message.replies import reply_from_message
+from bus.message.reply import Failed
 from bus.message.text import Text
+from bus.operations.advice import advice
 from bus.operations.caller import Caller
 from bus.operations.conflict import MovedError
 from bus.operations.context import Context
@@ -46,6 +50,7 @@ class FailureLine:
     opened_at: str
     closed_at: str | None
     how_closed: str | None
+    what: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,11 @@ class FailureView:
     """One failure, the step as it is now, and size and keyed hash of its evidence (never the evidence itself)."""
 
     failure: FailureLine
+    tracking: str | None
+    mend: Text
+    #: What the agency's system said, in the words of its adapter, which hold no person's data.
+    agency_says: Text | None
+    legacy_code: str | None
     step_kind: str | None
     step_state: str | None
     effect: str | None
@@ -102,8 +112,14 @@ def show_failure(context: Context, _caller: Caller, given: OneFailure) -> Failur
     row = _failure(context, given.failure)
     step = _step(context, row)
     evidence = context.store.payloads([row.payload_id]).get(row.payload_id) if row.payload_id is not None else None
+    submission = context.store.submission_of(row.request_id) if row.request_id is not None else None
+    said = _said(evidence)
     return FailureView(
         failure=_line(row),
+        tracking=submission.tracking if submission else None,
+        mend=advice(row.code).mend,
+        agency_says=said.text if said else None,
+        legacy_code=said.legacy_code if said else None,
         step_kind=step.key.kind.value if step else None,
         step_state=step.state.value if step else None,
         effect=step.effect.value if step else None,
@@ -115,6 +131,17 @@ def show_failure(context: Context, _caller: Caller, given: OneFailure) -> Failur
         evidence_bytes=None if evidence is None else len(evidence),
         evidence_digest=None if evidence is None else hmac.digest(context.secret, evidence, "sha256").hex(),
     )
+
+
+def _said(evidence: bytes | None) -> Failed | None:
+    """The failure that the evidence carries, if it is an agency's."""
+    if evidence is None:
+        return None
+    try:
+        reply = reply_from_message(decode(evidence))
+    except InvalidMessageError:
+        return None
+    return reply if isinstance(reply, Failed) else None
 
 
 def replay(context: Context, caller: Caller, given: ActOnFailure) -> Command[Moved]:
@@ -180,4 +207,5 @@ def _line(row: FailureRow) -> FailureLine:
         opened_at=to_rfc3339(row.opened_at),
         closed_at=when(row.closed_at),
         how_closed=row.how_closed,
+        what=advice(row.code).what,
     )

@@ -294,3 +294,25 @@ def _break(store: Store, file: Path) -> None:
     for part in file.parent.glob("store.db*"):
         part.unlink()
     file.mkdir()
+
+
+@pytest.mark.parametrize("sign", ["\x1b]0;owned\x07", "\u202e", "\x00"])
+def test_signs_that_nobody_sees_are_refused_by_their_place_and_never_repeated(portal: httpx.Client, sign: str) -> None:
+    data = business()
+    data["business"]["name"] = f"نور{sign}"
+
+    answer = portal.post(SUBMIT, json=data, headers={"Idempotency-Key": "hidden"})
+
+    problem = _problem(answer, 422, "hidden-character")
+    assert [fault["pointer"] for fault in problem["faults"]] == ["/business/name"]
+    assert "نور" not in answer.text
+
+
+def test_the_client_refuses_what_no_header_and_no_path_can_carry(rig: Rig) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        with pytest.raises(InvalidMessageError) as header:
+            portal.submit(BUSINESS, business(), key="مفتاح")
+        with pytest.raises(InvalidMessageError) as path:
+            portal.request_show("..")
+
+    assert (header.value.code, path.value.code) == ("header-letters", "no-name")

@@ -170,19 +170,33 @@ def test_a_retired_journal_is_remembered_and_its_host_must_announce_itself_again
     assert again == view
 
 
-def test_commands_on_one_agency_at_once_are_all_kept(rig: Rig) -> None:
-    journals = [f"journal-{number}" for number in range(10)]
-    token = rig.token(Role.OPERATOR)
+def test_a_journal_that_nobody_knows_cannot_be_retired(tmp_path: Path) -> None:
+    with gateway(tmp_path) as rig, rig.client(Role.OPERATOR) as operator:
+        rig.admit_host()
 
-    def retire(journal: str) -> httpx.Response:
-        with rig.http(token) as http:
-            return http.post(f"/agencies/{DESK}/retire", json={"journal": journal})
+        with pytest.raises(ConflictError) as refused:
+            operator.agency_retire(REGISTRY, journal="a-slip-of-the-pen")
 
-    with ThreadPoolExecutor(10) as threads:
-        answers = list(threads.map(retire, journals))
+        assert (refused.value.code, JOURNAL in str(refused.value)) == ("journal-unknown", True)
+        assert rig.parts.store.agencies()[REGISTRY].retired == ()
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert set(rig.parts.store.agencies()[DESK].retired) == set(journals)
+
+def test_commands_on_one_agency_at_once_are_all_kept(tmp_path: Path) -> None:
+    with gateway(tmp_path) as rig:
+        rig.admit_host()
+        token = rig.token(Role.OPERATOR)
+
+        def send(command: str) -> httpx.Response:
+            with rig.http(token) as http:
+                body = {"journal": JOURNAL} if command == "retire" else None
+                return http.post(f"/agencies/{REGISTRY}/{command}", json=body)
+
+        with ThreadPoolExecutor(10) as threads:
+            answers = list(threads.map(send, ["pause", "retire"] * 5))
+
+        assert {answer.status_code for answer in answers} == {200}
+        row = rig.parts.store.agencies()[REGISTRY]
+        assert (row.paused, row.retired, row.journal_id) == (True, (JOURNAL,), None)
 
 
 def test_the_status_counts_every_request_once(rig: Rig, request_: str) -> None:
@@ -210,22 +224,23 @@ def test_the_status_says_so_when_an_accepted_request_is_lost(tmp_path: Path) -> 
     assert (status["accepted"], status["alive"], status["adds_up"]) == (1, 0, False)
 
 
-def test_the_log_names_who_paused_resumed_or_retired(rig: Rig) -> None:
+def test_the_log_names_who_paused_resumed_or_retired(tmp_path: Path) -> None:
     lines = io.StringIO()
     logs.configure(json=True, stream=lines)
     try:
-        with rig.client(Role.OPERATOR, user="samir") as operator:
-            operator.agency_pause(DESK)
-            operator.agency_resume(DESK)
-            operator.agency_retire(DESK, journal="journal-0")
+        with gateway(tmp_path) as rig, rig.client(Role.OPERATOR, user="samir") as operator:
+            rig.admit_host()
+            operator.agency_pause(REGISTRY)
+            operator.agency_resume(REGISTRY)
+            operator.agency_retire(REGISTRY, journal=JOURNAL)
     finally:
         logs.configure(json=True, level="warning")
 
     told = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [(line["event"], line["agency"], line["user"]) for line in told if "user" in line] == [
-        ("agency_paused", DESK, "samir"),
-        ("agency_resumed", DESK, "samir"),
-        ("journal_retired", DESK, "samir"),
+        ("agency_paused", REGISTRY, "samir"),
+        ("agency_resumed", REGISTRY, "samir"),
+        ("journal_retired", REGISTRY, "samir"),
     ]
 
 
