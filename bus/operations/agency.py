@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from bus.process.state import StepState
 
 _LOG = bind(place="operations")
 _TRIES = 5
+_COUNTED = (StepState.READY, StepState.DISPATCHED, StepState.UNKNOWN, StepState.PARKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,12 @@ class AgencyView:
     journal_id: str | None
     journal_seq: int
     retired: tuple[str, ...]
-    #: Steps that wait to be sent, and those sent and unanswered.
+    #: Steps that wait to be sent, those sent and unanswered, those of which nobody knows what became, and those that
+    #: wait for a person.
     ready: int
     in_flight: int
+    unknown: int
+    parked: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +133,15 @@ def retire_journal(context: Context, caller: Caller, given: RetireJournal) -> Ag
 def agencies(context: Context) -> tuple[AgencyView, ...]:
     """Every provider of the workspace, by id."""
     rows = context.store.agencies()
-    ready = context.store.counts(StepState.READY)
-    in_flight = context.store.counts(StepState.DISPATCHED)
+    counts = {state: context.store.counts(state) for state in _COUNTED}
     now = context.store.now()
     return tuple(
-        _view(context, rows.get(name) or AgencyRow(agency=name), now, ready.get(name, 0), in_flight.get(name, 0))
+        _view(
+            context,
+            rows.get(name) or AgencyRow(agency=name),
+            now,
+            {state: counts[state].get(name, 0) for state in _COUNTED},
+        )
         for name in sorted(context.workspace.env.agencies)
     )
 
@@ -152,7 +160,7 @@ def _change(context: Context, name: str, change: Callable[[AgencyRow], AgencyRow
     raise ConflictError("The agency's row keeps changing under this command.", code="agency-busy", mend="Try it again.")
 
 
-def _view(context: Context, row: AgencyRow, now: Instant, ready: int, in_flight: int) -> AgencyView:
+def _view(context: Context, row: AgencyRow, now: Instant, counts: Mapping[StepState, int]) -> AgencyView:
     use = context.workspace.env.agencies[row.agency].use
     return AgencyView(
         agency=row.agency,
@@ -167,6 +175,8 @@ def _view(context: Context, row: AgencyRow, now: Instant, ready: int, in_flight:
         journal_id=row.journal_id,
         journal_seq=row.journal_seq,
         retired=row.retired,
-        ready=ready,
-        in_flight=in_flight,
+        ready=counts[StepState.READY],
+        in_flight=counts[StepState.DISPATCHED],
+        unknown=counts[StepState.UNKNOWN],
+        parked=counts[StepState.PARKED],
     )
