@@ -65,8 +65,6 @@ class Settings:
     #: The most messages in one batch, and how long a batch waits to fill.
     batch_most: Count = 100
     batch_wait: Milliseconds = 5
-    #: How often the embedded broker looks for messages.
-    poll_broker: Milliseconds = 5
     #: Which part of a request's time may pass before it warns.
     request_warn_at: Fraction = 0.8
     #: How long a returned step waits for the applicant where the agency named no time.

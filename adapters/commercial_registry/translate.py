@@ -43,10 +43,18 @@ NO_MESSAGE = b" " * 40
 #: Where in a task's data each column comes from.
 _POINTERS = {"INAME": "/name", "INUM": "/reservation", "IOWN": "/owner_id", "IKIND": "/kind"}
 
+#: The one value that a person words freely; all others are numbers and words that the contracts describe.
+_BY_APPLICANT = "/name"
+
 _DONE = "00"
 #: A reply is no place for a longer list.
 _MOST_FAULTS = 9
-_NUMBERS = {"name.reserve.v1": re.compile("[0-9]{7}"), "company.register.v1": re.compile("[0-9]{8}")}
+#: What was made or released; a success that names none is none.
+_NUMBERS = {
+    "name.reserve.v1": re.compile("[0-9]{7}"),
+    "name.release.v1": re.compile("[0-9]{7}"),
+    "company.register.v1": re.compile("[0-9]{8}"),
+}
 
 _NOT_FOUND = Refused(
     reason_code="reservation_not_found",
@@ -54,11 +62,11 @@ _NOT_FOUND = Refused(
 )
 _IN_USE = Refused(
     reason_code="reservation_used",
-    text=Text(en="A company is already registered under this reservation.", ar="سُجّلت منشأة بهذا الحجز من قبل."),
+    text=Text(en="A company is already registered under this reservation.", ar="قُيّدت منشأة بهذا الحجز من قبل."),
 )
 _CANNOT_STORE = Text(
-    en="The registry cannot store this text: use Arabic or Latin letters and the digits 0 to 9, at most 60 signs.",
-    ar="لا يستطيع السجل حفظ هذا النص: استخدموا حروفًا عربية أو لاتينية والأرقام 0 إلى 9، وبما لا يزيد على 60 حرفًا.",
+    en="The registry cannot store this name: use Arabic or Latin letters and the digits 0 to 9, at most 60 signs.",
+    ar="لا يستطيع السجل حفظ هذا الاسم: استخدموا حروفًا عربية أو لاتينية والأرقام من 0 إلى 9، وبما لا يزيد على 60 حرفًا.",
 )
 _CLOSED = Text(en="The registry is closed at this hour.", ar="السجل التجاري خارج أوقات الدوام.")
 _STOPPING = Text(en="The registry's system is being stopped.", ar="نظام السجل التجاري قيد الإيقاف.")
@@ -129,7 +137,10 @@ def padded_reference(reference: str) -> str:
 
 
 def orders(operation: str, tasks: Sequence[Task]) -> tuple[bytes | Returned, ...]:
-    """The CRIFIN row of each task; one whose text the registry cannot store goes back to the applicant."""
+    """The CRIFIN row of each task; one whose name the registry cannot store goes back to the applicant.
+
+    An InvalidMessageError names whatever else has no place in the row: the applicant did not write it.
+    """
     return tuple(_row_or_return(operation, task) for task in tasks)
 
 
@@ -137,15 +148,9 @@ def _row_or_return(operation: str, task: Task) -> bytes | Returned:
     try:
         return CRIFIN.write(_order(operation, task), _POINTERS)
     except InvalidMessageError as error:
-        pointers = dict.fromkeys(fault.pointer for fault in error.faults)
-        if "" in pointers:
-            # Nothing that the applicant wrote: ours to mend.
+        if {fault.pointer for fault in error.faults} != {_BY_APPLICANT}:
             raise
-        return Returned(needs=tuple(_cannot_store(pointer) for pointer in pointers))
-
-
-def _cannot_store(pointer: str) -> Need:
-    return Need(pointer=pointer, reason_code="cannot_be_stored", text=_CANNOT_STORE)
+        return Returned(needs=(Need(pointer=_BY_APPLICANT, reason_code="cannot_be_stored", text=_CANNOT_STORE),))
 
 
 def replies(operation: str, raw: Sequence[bytes]) -> tuple[Reply, ...]:
@@ -182,12 +187,12 @@ def _reply(operation: str, raw: bytes) -> Reply:
 
 
 def _success(operation: str, row: Mapping[str, Any]) -> Reply:
-    if operation == "name.release.v1":
-        return Completed(data={"released": True})
     number, day = row["ONUM"], row["ODATE"]
     if not _NUMBERS[operation].fullmatch(number) or (operation == "company.register.v1" and day is None):
         # The vendor is known to put an error into OMSG and the code for success beside it.
         return _failed("answer_contradictory", Effect.UNKNOWN, _CONTRADICTION, row)
+    if operation == "name.release.v1":
+        return Completed(data={"released": True})
     if operation == "company.register.v1":
         return Completed(data={"company_number": number, "registered_on": day.isoformat()})
     expiry = {} if day is None else {"valid_until": day.isoformat()}

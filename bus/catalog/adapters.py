@@ -10,17 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from bus.adapter import Adapter
-from bus.catalog.document import read_document
+from bus.catalog.document import read_bytes, read_document
 from bus.catalog.shape import shape_faults
-from bus.catalog.shelf import read_json
+from bus.catalog.shelf import read_own_schema
 from bus.catalog.workspace import AdapterManifest, OperationManifest
 from bus.config import duration
 from bus.errors import ConfigurationError, Fault
+from bus.message.contract import Contracts
 from bus.message.reply import Data
 from bus.process.definition import Repeat
+from bus.process.mapping import split_pointer
 
 MANIFEST = "manifest.yaml"
 SETTINGS_SCHEMA = "settings.schema.json"
@@ -39,14 +39,12 @@ def read_manifests(root: Path, schema: Data) -> tuple[dict[str, AdapterManifest 
 
 def _read_manifest(root: Path, folder: Path, schema: Data) -> tuple[AdapterManifest | None, tuple[Fault, ...]]:
     shown = folder.relative_to(root).as_posix()
-    document, faults = read_document(f"{shown}/{MANIFEST}", (folder / MANIFEST).read_bytes())
-    faults = faults or shape_faults(document, schema)
-    settings_schema, more = read_json(root, folder / SETTINGS_SCHEMA)
-    faults += more
-    if not more and not _is_schema(settings_schema):
-        message = "This is not a JSON Schema 2020-12 of a record."
-        faults += (Fault(code="not-a-schema", message=message, file=f"{shown}/{SETTINGS_SCHEMA}"),)
-    if faults:
+    raw, faults = read_bytes(root, folder / MANIFEST)
+    document, found = read_document(f"{shown}/{MANIFEST}", raw)
+    faults = faults or found or shape_faults(document, schema)
+    settings_schema, found = read_own_schema(root, folder / SETTINGS_SCHEMA, settings_contract(folder.name))
+    faults += found
+    if faults or settings_schema is None:
         return None, faults
     content = document.value
     if content.get("id", folder.name) != folder.name:
@@ -57,8 +55,9 @@ def _read_manifest(root: Path, folder: Path, schema: Data) -> tuple[AdapterManif
     return manifest, ()
 
 
-def _is_schema(schema: Any) -> bool:
-    return isinstance(schema, dict) and Draft202012Validator(Draft202012Validator.META_SCHEMA).is_valid(schema)
+def settings_contract(adapter: str) -> str:
+    """The name of the contract that an adapter's settings obey."""
+    return f"adapter/{adapter}.settings"
 
 
 def _operation(content: Mapping[str, Any]) -> OperationManifest:
@@ -80,11 +79,10 @@ def _repeat(written: Any) -> Repeat:
 def load_adapter(manifest: AdapterManifest, settings: Data) -> Adapter:
     """The adapter of that folder with these settings (secrets already revealed); opens nothing.
 
-    A ConfigurationError where the settings break their schema, the file cannot be imported, or it does not define
-    exactly one `Adapter`.
+    A ConfigurationError where the settings break their schema, the file cannot be imported, it does not define exactly
+    one `Adapter`, or that one cannot be made of the settings. No fault quotes a setting: it may be a secret.
     """
-    faults = settings_faults(manifest, settings)
-    if faults:
+    if faults := _settings_faults(manifest, settings):
         raise ConfigurationError(faults)
     module = _load(manifest, "adapter")
     adapters = [
@@ -95,7 +93,11 @@ def load_adapter(manifest: AdapterManifest, settings: Data) -> Adapter:
     if len(adapters) != 1:
         message = f"The file defines {len(adapters)} subclasses of Adapter."
         raise _unloadable(manifest, "adapter", message, "Define exactly one.")
-    return adapters[0](dict(settings))
+    try:
+        return adapters[0](dict(settings))
+    except Exception as error:  # noqa: BLE001  (an author may raise anything, and its words may hold a secret)
+        message = f"The adapter cannot be made of these settings: {type(error).__name__}."
+        raise _unloadable(manifest, "adapter", message, f"State in {SETTINGS_SCHEMA} what it needs.") from None
 
 
 def load_simulator(manifest: AdapterManifest) -> Any:
@@ -106,17 +108,25 @@ def load_simulator(manifest: AdapterManifest) -> Any:
     return simulator
 
 
-def settings_faults(manifest: AdapterManifest, settings: Data) -> tuple[Fault, ...]:
-    """Why these settings break the adapter's schema; no fault quotes a value."""
-    errors = Draft202012Validator(manifest.settings_schema).iter_errors(dict(settings))
+def _settings_faults(manifest: AdapterManifest, settings: Data) -> tuple[Fault, ...]:
+    """Why these settings break the adapter's schema, at the line of the rule.
+
+    What an environment says was judged at its own line before: here a secret's value or a simulator is wrong.
+    """
+    name = settings_contract(manifest.id)
+    told = Contracts({name: manifest.settings_schema}).explain(name, settings)
+    if not told:
+        return ()
+    raw, _ = read_bytes(manifest.folder.parents[1], manifest.folder / SETTINGS_SCHEMA)
+    rules, _ = read_document(f"adapters/{manifest.id}/{SETTINGS_SCHEMA}", raw)
     return tuple(
-        Fault(
-            code="bad-setting",
-            message=f"A setting of {manifest.id} breaks the rule {error.validator} {error.validator_value}.",
-            mend=f"See adapters/{manifest.id}/{SETTINGS_SCHEMA}.",
-            pointer=error.json_path,
+        rules.fault(
+            ("properties", *split_pointer(fault.pointer)[:1]),
+            "bad-setting",
+            f"The setting {fault.pointer} breaks this rule. {fault.message}",
+            f"{fault.mend} Mend it in the environment, or the secret that stands for it.",
         )
-        for error in errors
+        for fault in told
     )
 
 

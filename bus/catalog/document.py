@@ -7,11 +7,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
 from bus.errors import Fault
+from bus.message.strict_json import MOST_INTEGER
 from bus.process.mapping import join_pointer
 
 #: Members and indexes that lead to a value: ``("agencies", "tax_office", "desk")``.
@@ -19,8 +21,6 @@ Place: TypeAlias = tuple[str | int, ...]
 
 MOST_BYTES = 1024 * 1024
 MOST_DEPTH = 40
-#: JSON's integers that every reader reads alike.
-_MOST_INTEGER = 2**53 - 1
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -73,6 +73,18 @@ class Document:
             column=position.column if position else 0,
             pointer=join_pointer(at),
         )
+
+
+def read_bytes(root: Path, file: Path) -> tuple[bytes, tuple[Fault, ...]]:
+    """The content of a file of the workspace, or b"" and why it cannot be read."""
+    shown = file.relative_to(root).as_posix()
+    try:
+        return file.read_bytes(), ()
+    except FileNotFoundError:
+        return b"", (Fault(code="file-missing", message="There is no such file.", mend="Add it.", file=shown),)
+    except OSError as error:
+        message = f"The file cannot be read: {error.strerror}."
+        return b"", (Fault(code="unreadable", message=message, mend="Look at its kind and its rights.", file=shown),)
 
 
 def read_document(file: str, raw: bytes) -> tuple[Document, tuple[Fault, ...]]:
@@ -190,7 +202,7 @@ class _Reading:
     def _number(self, node: yaml.Node, text: str) -> int | float:
         # float() takes any length; int() refuses thousands of digits.
         number = float(text)
-        if abs(number) > _MOST_INTEGER:
+        if abs(number) > MOST_INTEGER:
             message = f"The number {text[:40]} is larger than every reader can keep."
             self._refuse(node, "number-too-large", message, "Put it in quotes if it is an identifier.")
             return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bus import config
-from bus.catalog.document import Document, Place, read_document, suggest
+from bus.catalog.document import Document, Place, read_bytes, read_document, suggest
 from bus.catalog.shape import pruned, shape_faults
 from bus.catalog.workspace import AdapterManifest, AgencyUse, Environment, Secret
 from bus.config import Settings, to_duration
@@ -33,11 +33,15 @@ def read_environment(root: Path, name: str, schema: Data) -> tuple[Document | No
         known = [path.stem for path in sorted((root / "env").glob("*.yaml"))]
         message = f"There is no environment {name}."
         return None, (Fault(code="unknown-environment", message=message, mend=suggest(name, known), file=file),)
-    document, faults = read_document(file, (root / file).read_bytes())
+    raw, faults = read_bytes(root, root / file)
+    if faults:
+        return None, faults
+    document, faults = read_document(file, raw)
     if document.value is None and faults:
         return None, faults
     found = shape_faults(document, schema)
-    return pruned(document, found), faults + found
+    sound = pruned(document, found)
+    return (sound if isinstance(sound.value, dict) else None), faults + found
 
 
 def environment_faults(
@@ -147,15 +151,14 @@ def build_environment(name: str, document: Document, agencies: Mapping[str, Any]
     intervals: dict[str, Any] = {name: config.setting(name, value) for name, value in written.items()}
     return Environment(
         name=name,
-        agencies={
-            agency: AgencyUse(
-                use=uses.get(agency, {}).get("use", "desk"),
-                settings=_with_secrets(uses.get(agency, {}).get("settings", {})),
-            )
-            for agency in providers
-        },
+        agencies={agency: _use(document, agency, uses.get(agency, {})) for agency in providers},
         settings=Settings(**intervals),
     )
+
+
+def _use(document: Document, agency: str, content: Mapping[str, Any]) -> AgencyUse:
+    settings = _with_secrets(document, ("agencies", agency, "settings"), content.get("settings", {}))
+    return AgencyUse(use=content.get("use", "desk"), settings=settings)
 
 
 def reveal(settings: Data, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -177,17 +180,16 @@ def _revealed(value: Any, root: Path, environ: Mapping[str, str], faults: list[F
         return [_revealed(item, root, environ, faults) for item in value]
     if not isinstance(value, Secret):
         return value
-    if value.source == "env":
-        if value.name not in environ:
-            message = f"The environment variable {value.name} is not set."
-            faults.append(Fault(code="secret-missing", message=message, mend="Set it for this process."))
-        return environ.get(value.name, "")
     try:
+        if value.source == "env":
+            return environ[value.name]
         return (root / value.name).read_text(encoding="utf-8").removesuffix("\n")
+    except KeyError:
+        message, mend = f"The environment variable {value.name} is not set.", "Set it for this process."
     except (OSError, UnicodeDecodeError) as error:
-        message = f"The secret cannot be read: {type(error).__name__}."
-        faults.append(Fault(code="secret-missing", message=message, mend="Put it there.", file=value.name))
-        return ""
+        message, mend = f"The secret in {value.name} cannot be read: {type(error).__name__}.", "Put it there."
+    faults.append(Fault(code="secret-missing", message=message, mend=mend, file=value.asked_in, line=value.line))
+    return ""
 
 
 def is_secret(value: Any) -> bool:
@@ -200,13 +202,15 @@ def is_secret(value: Any) -> bool:
     )
 
 
-def _with_secrets(value: Any) -> Any:
+def _with_secrets(document: Document, at: Place, value: Any) -> Any:
     if is_secret(value):
         source, name = next(iter(value.items()))
-        return Secret(source=source, name=name)
+        return Secret(source=source, name=name, asked_in=document.file, line=document.values[at].line)
     if isinstance(value, dict):
-        return {name: _with_secrets(member) for name, member in value.items()}
-    return [_with_secrets(item) for item in value] if isinstance(value, list) else value
+        return {name: _with_secrets(document, (*at, name), member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_with_secrets(document, (*at, index), item) for index, item in enumerate(value)]
+    return value
 
 
 def _secret_places(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

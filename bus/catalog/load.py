@@ -8,11 +8,11 @@ from typing import Any
 
 from bus.catalog.adapters import read_manifests
 from bus.catalog.build import build_agencies, build_definition
-from bus.catalog.document import Document, read_document
+from bus.catalog.document import Document, read_bytes, read_document
 from bus.catalog.environment import build_environment, environment_faults, read_environment, uses_of
 from bus.catalog.routes import Known, routes_faults
 from bus.catalog.shape import pruned, shape_faults
-from bus.catalog.shelf import META, Shelf, compile_contracts, read_json, read_schemas
+from bus.catalog.shelf import META, Shelf, compile_contracts, read_own_schema, read_schemas
 from bus.catalog.workspace import AdapterManifest, Service, Workspace
 from bus.errors import ConfigurationError, Fault
 from bus.message.contract import Contracts
@@ -91,18 +91,19 @@ def _read_meta(root: Path) -> dict[str, Data]:
     meta: dict[str, Data] = {}
     faults: list[Fault] = []
     for name in _META_NAMES:
-        meta[name], found = read_json(root, root / "schemas" / META / f"{name}.schema.json")
+        schema, found = read_own_schema(root, root / "schemas" / META / f"{name}.schema.json", f"{META}/{name}")
         faults += found
+        meta[name] = schema or {}
     if faults:
         raise ConfigurationError(tuple(faults))
     return meta
 
 
 def _read_routes(root: Path, schema: Data) -> tuple[Document | None, tuple[Fault, ...]]:
-    if not (root / ROUTES).is_file():
-        message = f"There is no {ROUTES} in {root}."
-        return None, (Fault(code="file-missing", message=message, mend="Is this the workspace?", file=ROUTES),)
-    document, faults = read_document(ROUTES, (root / ROUTES).read_bytes())
+    raw, faults = read_bytes(root, root / ROUTES)
+    if faults:
+        return None, faults
+    document, faults = read_document(ROUTES, raw)
     if document.value is None and faults:
         return None, faults
     found = shape_faults(document, schema)
@@ -112,10 +113,11 @@ def _read_routes(root: Path, schema: Data) -> tuple[Document | None, tuple[Fault
 
 def _read_test_persons(root: Path) -> tuple[Data, tuple[Fault, ...]]:
     file = root / TEST_PERSONS
-    if not file.is_file():
+    if not file.exists():
         return {}, ()
-    document, faults = read_document(TEST_PERSONS, file.read_bytes())
-    return document.value or {}, faults
+    raw, faults = read_bytes(root, file)
+    document, found = read_document(TEST_PERSONS, raw)
+    return document.value or {}, faults or found
 
 
 def _agencies(routes: Document) -> Mapping[str, Any]:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from referencing import Registry
 
 from bus.catalog.document import Document, Place, suggest
 from bus.errors import Fault
+from bus.message.explanation import errors_of
 from bus.process.mapping import split_pointer
 
 _KINDS = {
@@ -32,8 +33,7 @@ def shape_faults(document: Document, schema: Mapping[str, Any], *, below: Place 
     value = document.value
     for part in below:
         value = value[part]
-    errors = Draft202012Validator(schema).iter_errors(value)
-    faults = {fault for error in errors for fault in _faults(document, below, error)}
+    faults = {fault for error in errors_of(schema, Registry(), value) for fault in _faults(document, below, error)}
     return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column, fault.pointer, fault.message)))
 
 

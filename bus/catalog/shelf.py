@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from bus.catalog.document import read_bytes
 from bus.errors import ConfigurationError, Fault, InvalidMessageError
 from bus.message.contract import Contracts, urn
 from bus.message.reply import Data
@@ -42,14 +43,26 @@ def read_schemas(root: Path) -> tuple[dict[str, Data], tuple[Fault, ...]]:
 
 def read_json(root: Path, file: Path) -> tuple[Any, tuple[Fault, ...]]:
     """The JSON value in one file, or None and the faults."""
-    shown = file.relative_to(root).as_posix()
+    raw, faults = read_bytes(root, file)
+    if faults:
+        return None, faults
     try:
-        return parse(file.read_bytes()), ()
-    except FileNotFoundError:
-        message = "There is no such file."
-        return None, (Fault(code="file-missing", message=message, mend="Add it.", file=shown),)
+        return parse(raw), ()
     except InvalidMessageError as error:
+        shown = file.relative_to(root).as_posix()
         return None, tuple(replace(fault, code="not-json", file=shown) for fault in error.faults)
+
+
+def read_own_schema(root: Path, file: Path, name: str) -> tuple[Data | None, tuple[Fault, ...]]:
+    """A schema of the workspace's own files, held to the rules of contracts: it refers to itself alone, if at all."""
+    schema, faults = read_json(root, file)
+    if faults:
+        return None, faults
+    try:
+        return Contracts({name: schema}).schema(name), ()
+    except ConfigurationError as error:
+        shown = file.relative_to(root).as_posix()
+        return None, tuple(replace(fault, file=shown) for fault in error.faults)
 
 
 def compile_contracts(schemas: Mapping[str, Data]) -> tuple[Contracts, tuple[Fault, ...]]:

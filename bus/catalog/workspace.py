@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -69,6 +69,9 @@ class Secret:
     source: Literal["file", "env"]
     #: The file (relative to the workspace) or the environment variable.
     name: str
+    #: Where it is asked for; "" and 0 where no file asks.
+    asked_in: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import jsonschema_rs
@@ -27,6 +28,10 @@ def urn(name: str) -> str:
     return "urn:bus:" + name.replace("/", ":")
 
 
+# The meta-schema by both engines: a sound schema is passed by the fast one, which is most of the time of loading.
+_META = jsonschema_rs.validator_for(dict(Draft202012Validator.META_SCHEMA))
+_EXPLAINED_META = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+
 # The engines agree in all tests; should they ever differ, the fast one has decided and nothing passes unseen.
 _NO_REASON = Fault(code="contract", message="The value does not obey its contract.", mend="Compare it with the schema.")
 
@@ -48,6 +53,7 @@ class Contracts:
         self._registry: Registry[Any] = Registry().with_resources(resources)
         self._targets, faults = _resolve_references(self._registry, self._schemas)
         _refuse(faults)
+        _refuse(_faults_of_circles(self._schemas))
         self._judges, faults = _compile(self._schemas)
         _refuse(faults)
 
@@ -85,11 +91,10 @@ class Contracts:
         except ValueError:
             return False
 
-    def explain(self, name: str, value: Any, raw: bytes = b"") -> tuple[Fault, ...]:
+    def explain(self, name: str, value: Any) -> tuple[Fault, ...]:
         """Why the value does not obey, each fault with its JSON pointer and mend; () if it obeys.
 
-        No fault repeats a part of the value, which may be personal data. ``raw`` is taken so that callers can hand
-        over what they hold; JSON pointers name places well enough to leave it unread.
+        No fault repeats a part of the value, which may be personal data.
         """
         try:
             plain = parse(dump(value))
@@ -122,8 +127,8 @@ def _faults_of_schema(name: str, schema: Any) -> Iterator[Fault]:
         yield _schema_fault(name, "dialect", "Another dialect than 2020-12.", f"Write $schema: {DIALECT}.", "/$schema")
     if schema.get("$id", urn(name)) != urn(name):
         yield _schema_fault(name, "wrong-id", "The $id is not that of this name.", f"Write $id: {urn(name)}.", "/$id")
-    judge = Draft202012Validator(Draft202012Validator.META_SCHEMA)
-    errors = sorted(judge.iter_errors(schema), key=lambda error: [str(part) for part in error.absolute_path])
+    broken = () if _META.is_valid(schema) else _EXPLAINED_META.iter_errors(schema)
+    errors = sorted(broken, key=lambda error: [str(part) for part in error.absolute_path])
     for error in errors:
         mend = "Mend the schema."
         yield _schema_fault(name, "not-a-schema", f"{error.message}.", mend, pointer_to(error.absolute_path))
@@ -159,7 +164,8 @@ def _faults_of_json(name: str, schema: Mapping[str, Any]) -> Iterator[Fault]:
 _UNSUPPORTED = {
     "$id": "Only the whole contract has an $id; use $defs without one.",
     "$dynamicRef": "Use $ref.",
-    "$dynamicAnchor": "Use $anchor or $defs.",
+    "$dynamicAnchor": "Use $defs.",
+    "$anchor": "Refer to it by its place: #/$defs/...",
     "patternProperties": "Use propertyNames with additionalProperties.",
 }
 
@@ -185,6 +191,34 @@ def _resolve_references(
         uris = (reference.partition("#")[0] for _, reference in references)
         targets[name] = tuple(names[uri] for uri in uris if uri in names)
     return targets, faults
+
+
+def _faults_of_circles(schemas: Mapping[str, Data]) -> Iterator[Fault]:
+    """A schema that judges a value by asking itself about the same value: engines differ about it, or never end."""
+    asks: dict[str, list[str]] = {}
+    for name, schema in schemas.items():
+        for path, part in _subschemas(schema):
+            here = f"{urn(name)}#{path}"
+            asks[here] = [here + below for below in _at_the_same_place(part)]
+            if "$ref" in part:
+                uri, _, pointer = part["$ref"].partition("#")
+                asks[here].append(f"{uri or urn(name)}#{pointer}")
+    try:
+        TopologicalSorter(asks).prepare()
+    except CycleError as error:
+        names = {urn(name): name for name in schemas}
+        uri, _, pointer = min(error.args[1]).partition("#")
+        message = "This part asks itself about the same value again."
+        mend = f"Take a $ref away between {' and '.join(sorted(set(error.args[1])))}."
+        yield _schema_fault(names[uri], "circle", message, mend, pointer)
+
+
+def _at_the_same_place(schema: Mapping[str, Any]) -> Iterator[str]:
+    """The pointers, from this schema, of those inside it that judge the very value that it judges."""
+    yield from (f"/{keyword}" for keyword in ("not", "if", "then", "else") if keyword in schema)
+    yield from (f"/dependentSchemas{pointer_to([member])}" for member in schema.get("dependentSchemas", ()))
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        yield from (f"/{keyword}/{index}" for index in range(len(schema.get(keyword, ()))))
 
 
 def _compile(schemas: Mapping[str, dict[str, Any]]) -> tuple[dict[str, jsonschema_rs.Validator], list[Fault]]:

@@ -21,8 +21,13 @@ from bus.message.strict_json import shown_pointer
 
 def explain(schema: Data, registry: Registry[Any], value: Any, known: frozenset[str]) -> tuple[Fault, ...]:
     """The faults of a plain JSON value, each once; () if it obeys. ``known`` are member names that may be shown."""
-    judge = _Explainer(schema, registry=registry, format_checker=_FORMAT_CHECKER)
-    return tuple(dict.fromkeys(fault for error in judge.iter_errors(value) for fault in _explained(error, known)))
+    errors = errors_of(schema, registry, value)
+    return tuple(dict.fromkeys(fault for error in errors for fault in _explained(error, known)))
+
+
+def errors_of(schema: Data, registry: Registry[Any], value: Any) -> Iterator[ValidationError]:
+    """The same faults as the library tells them, for those who word them themselves; nothing is ever fetched."""
+    yield from _Judge(schema, registry=registry, format_checker=_FORMAT_CHECKER).iter_errors(value)
 
 
 @lru_cache(maxsize=1024)
@@ -76,7 +81,7 @@ def _only_texts(obeys: Callable[[str], bool]) -> Callable[[object], bool]:
 
 
 _FORMAT_CHECKER = _format_checker()
-_Explainer = extend(  # type: ignore[no-untyped-call]
+_Judge = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     {"pattern": _explain_pattern, "multipleOf": _explain_multiple, "properties": _explain_properties},
 )

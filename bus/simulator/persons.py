@@ -50,11 +50,10 @@ class Persons:
     @classmethod
     def load(cls, path: Path) -> Persons:
         """The persons of a YAML file; a ConfigurationError with every fault of it."""
-        entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["persons"]
         persons: list[Person] = []
         faults: list[Fault] = []
         seen: set[str] = set()
-        for number, entry in enumerate(entries):
+        for number, entry in enumerate(_entries(path)):
             try:
                 person = _person(entry)
             except (KeyError, TypeError, ValueError) as error:
@@ -80,6 +79,21 @@ class Persons:
         if person is None:
             return None
         return person.behaviour if person.agency == agency else Behaviour.SUCCEEDS
+
+
+def _entries(path: Path) -> list[Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = f"The test persons cannot be read: {type(error).__name__}."
+        raise ConfigurationError((Fault(code="unreadable", message=message, file=str(path)),)) from error
+    entries = content.get("persons") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        message = "There is no list of persons."
+        raise ConfigurationError(
+            (Fault(code="no-persons", message=message, mend="Begin with persons:", file=str(path)),)
+        )
+    return entries
 
 
 def _keys(person: Person) -> tuple[str, ...]:

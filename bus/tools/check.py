@@ -9,29 +9,55 @@ from typing import Any
 
 from bus.catalog import AdapterManifest, Workspace, load_workspace
 from bus.catalog.document import suggest
+from bus.catalog.load import TEST_PERSONS
 from bus.catalog.shelf import read_json
 from bus.errors import ConfigurationError, Fault
 from bus.message.contract import Contracts
 from bus.process.closure import input_contract, output_contract
+from bus.simulator import Persons
+from bus.tools.compare import dropped
 
 #: The type of a reply whose data obeys the output contract.
 _COMPLETED = "bus.task.completed.v1"
 
 
-def check(root: Path, env: str) -> tuple[Fault, ...]:
+def check(root: Path, env: str, *, was: Path | None = None) -> tuple[Fault, ...]:
     """What is wrong with the workspace in ``root`` under the environment ``env``; () if nothing is.
 
-    Everything that `load_workspace` refuses, and golden samples of adapters that are no JSON, belong to no operation
-    or break its contract. Samples are ``adapters/<agency>/samples/<operation>/<kind>.canonical.json``, where the kind
-    begins with ``task-valid-`` or ``reply-valid-``. Runs no code of adapters.
+    Everything that `load_workspace` refuses, test persons that no simulator could obey, and golden samples of adapters
+    that are no JSON, belong to no operation or break its contract. Samples are
+    ``adapters/<agency>/samples/<operation>/<kind>.canonical.json``, where the kind begins with ``task-valid-`` or
+    ``reply-valid-``. Runs no code of adapters.
+
+    ``was`` is the folder of the workspace that this one is to follow: told as well is what requests begun under that
+    one may need and this one no longer has.
     """
-    workspace: Workspace | None = None
-    faults: tuple[Fault, ...] = ()
+    workspace, faults = _read(root, env)
+    if all(fault.file != TEST_PERSONS for fault in faults):
+        faults += _person_faults(root)
+    faults += tuple(_sample_faults(root, workspace))
+    if was is not None:
+        old, found = _read(was, env)
+        faults += tuple(replace(fault, file=(was / fault.file).as_posix()) for fault in found)
+        faults += dropped(old, workspace) if old and workspace else ()
+    return faults
+
+
+def _read(root: Path, env: str) -> tuple[Workspace | None, tuple[Fault, ...]]:
     try:
-        workspace = load_workspace(root, env)
+        return load_workspace(root, env), ()
     except ConfigurationError as error:
-        faults = error.faults
-    return (*faults, *_sample_faults(root, workspace))
+        return None, error.faults
+
+
+def _person_faults(root: Path) -> tuple[Fault, ...]:
+    if not (root / TEST_PERSONS).exists():
+        return ()
+    try:
+        Persons.load(root / TEST_PERSONS)
+    except ConfigurationError as error:
+        return tuple(replace(fault, file=TEST_PERSONS) for fault in error.faults)
+    return ()
 
 
 def _sample_faults(root: Path, workspace: Workspace | None) -> Iterator[Fault]:

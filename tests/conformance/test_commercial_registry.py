@@ -312,13 +312,21 @@ def test_an_answer_that_comes_twice_is_one_answer(registry: Registry) -> None:
     assert registry.ledger.counts() == {"R0": 1}
 
 
-def test_success_without_a_result_is_not_success_and_the_look_up_tells_the_truth(registry: Registry) -> None:
+@pytest.mark.parametrize("operation", [RESERVE, RELEASE, REGISTER])
+def test_success_without_a_result_is_not_success_and_the_look_up_tells_the_truth(
+    registry: Registry, operation: str
+) -> None:
+    data = {
+        RESERVE: {"name": "مخبز الأمل"},
+        RELEASE: {"reservation": registry.reserve("مخبز النور")},
+        REGISTER: {"reservation": "2600001", "owner_id": OWNER, "kind": "sole"},
+    }
     registry.control.arm(Misbehaviour.BUSINESS_ERROR_WITH_SUCCESS_CODE)
-    [reply] = registry.ask(RESERVE, {"name": "مخبز النور"})
+    [reply] = registry.ask(operation, data[operation])
     assert isinstance(reply, Failed)
     assert (reply.code, reply.effect) == ("answer_contradictory", Effect.UNKNOWN)
-    assert registry.adapter().look_up(RESERVE, ["R0"]) == (Absent(),)
-    assert registry.ledger.entries() == ()
+    assert registry.adapter().look_up(operation, ["R0"]) == (Absent(),)
+    assert registry.ledger.counts() == {"N0": 1}
 
 
 def test_when_the_vendor_works_twice_the_ledger_shows_it(registry: Registry) -> None:

@@ -255,6 +255,9 @@ def test_a_schema_changed_after_loading_changes_no_contract() -> None:
         ({"patternProperties": {"^a": {}}}, "unsupported", "/patternProperties"),
         ({"$defs": {"a": {"$id": "urn:x"}}}, "unsupported", "/$defs/a/$id"),
         ({"$dynamicRef": "#a"}, "unsupported", "/$dynamicRef"),
+        ({"$defs": {"a": {"$anchor": "x"}}}, "unsupported", "/$defs/a/$anchor"),
+        ({"$ref": "#"}, "circle", ""),
+        ({"properties": {"a": {"anyOf": [{"$ref": "#/properties/a"}, {}]}}}, "circle", "/properties/a"),
         ({"properties": {"a": {"$ref": "#/$defs/b"}}}, "unknown-reference", "/properties/a/$ref"),
         ({"$ref": "urn:bus:missing"}, "unknown-reference", "/$ref"),
         ({"$ref": "https://example.org/schema.json"}, "unknown-reference", "/$ref"),
@@ -267,6 +270,15 @@ def test_a_schema_that_cannot_serve_is_refused_with_its_name_and_place(schema: A
         Contracts({"it": schema, "good": {}})
     assert [(fault.file, fault.code, fault.pointer) for fault in caught.value.faults] == [("it", code, pointer)]
     assert caught.value.faults[0].mend
+
+
+def test_contracts_that_ask_each_other_about_the_same_value_are_a_circle_and_deeper_ones_are_none() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Contracts({"one": {"allOf": [{"$ref": "urn:bus:two"}]}, "two": {"$ref": "urn:bus:one#/allOf/0"}})
+    assert [fault.code for fault in caught.value.faults] == ["circle"]
+    tree = Contracts({"tree": {"type": "object", "additionalProperties": {"$ref": "#"}}})
+    assert tree.accepts("tree", {"a": {"b": {}}})
+    assert tree.explain("tree", {"a": {"b": 1}})
 
 
 def test_the_faults_of_all_schemas_are_told_at_once() -> None:

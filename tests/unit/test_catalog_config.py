@@ -84,6 +84,12 @@ def test_each_value_is_shown_with_the_file_and_line_that_set_it_and_secrets_are_
     assert {name for name in rows if name.startswith("intervals.")} == {f"intervals.{name}" for name in NAMES}
 
 
+def test_a_secret_that_somebody_wrote_in_clear_is_masked_all_the_same(tmp_path: Path) -> None:
+    root, _ = copy_of_small(tmp_path, Edit(file="env/dev.yaml", old="{env: REGISTRY_PASSWORD}", new="tiger"))
+    rows = {row.name: row.value for row in configuration_rows(root, "dev")}
+    assert rows["agencies.registry.settings.password"] == MASK
+
+
 def test_a_broken_environment_cannot_be_shown(tmp_path: Path) -> None:
     root, _ = copy_of_small(tmp_path, Edit(file="env/dev.yaml", old="use: real", new="use: reel"))
     with pytest.raises(ConfigurationError, match="Did you mean real"):

@@ -48,6 +48,12 @@ BROKEN = {
         "not-a-choice",
         "Did you mean continue?",
     ),
+    "a name with a line end": (
+        Edit(old="\n      survey:", new='\n      ☞"survey\\n":'),
+        "bad-name",
+        "small letters",
+    ),
+    "a duration with a line end": (Edit(old="deadline: 10d", new='deadline: ☞"10d\\n"'), "bad-value", "5s, 10m"),
     "a bad step name": (Edit(old="\n      survey:", new="\n      ☞Survey:"), "bad-name", "small letters"),
     "a service without version": (Edit(old="open-shop.v1:", new="☞open-shop:"), "bad-name", "open-business.v1"),
     "the same key twice": (
@@ -426,6 +432,56 @@ def test_an_agency_that_the_environment_forgot_is_told(tmp_path: Path) -> None:
     faults = faults_of(root)
     # Then
     assert [(fault.code, fault.line, fault.column) for fault in faults] == [("agency-missing", 1, 11)]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null"])
+@pytest.mark.parametrize("file", ["routes.yaml", "env/dev.yaml", "adapters/registry/manifest.yaml"])
+def test_a_file_that_holds_no_record_is_told(file: str, text: str, tmp_path: Path) -> None:
+    # Given
+    root, _ = copy_of_small(tmp_path)
+    (root / file).write_text(text, encoding="utf-8")
+    # When
+    faults = faults_of(root)
+    # Then
+    assert [(fault.code, fault.file) for fault in faults] == [("wrong-kind", file)]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["routes.yaml", "adapters/registry/manifest.yaml", "schemas/service/open-shop.v1.result.json"],
+)
+def test_a_file_that_cannot_be_read_is_told(file: str, tmp_path: Path) -> None:
+    # Given
+    root, _ = copy_of_small(tmp_path)
+    (root / file).unlink()
+    (root / file).mkdir()
+    # When
+    faults = faults_of(root)
+    # Then
+    assert ("unreadable", file) in [(fault.code, fault.file) for fault in faults]
+
+
+@pytest.mark.parametrize(
+    ("schema", "code"),
+    [
+        ('{"$ref": "http://127.0.0.1:9/elsewhere.json"}', "unknown-reference"),
+        ('{"properties": {"database": {"$ref": "#/nowhere"}}}', "unknown-reference"),
+        ('{"properties": {"database": {"pattern": "("}}}', "pattern"),
+        ('{"properties": {"database": {"pattern": "(?=a)b"}}}', "pattern"),
+        ('{"allOf": [{"$ref": "#"}]}', "circle"),
+        ("true", "not-a-schema"),
+    ],
+)
+def test_a_schema_of_settings_that_cannot_serve_is_told_and_nothing_is_fetched(
+    schema: str, code: str, tmp_path: Path
+) -> None:
+    # Given
+    root, _ = copy_of_small(tmp_path)
+    (root / "adapters/registry/settings.schema.json").write_text(schema, encoding="utf-8")
+    # When
+    faults = faults_of(root)
+    # Then
+    assert [(fault.code, fault.file) for fault in faults] == [(code, "adapters/registry/settings.schema.json")]
 
 
 def test_a_contract_that_is_no_schema_or_no_json_is_told_with_its_file(tmp_path: Path) -> None:

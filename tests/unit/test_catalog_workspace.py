@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +166,13 @@ def test_all_secrets_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     assert [fault.code for fault in error.value.faults] == ["secret-missing", "secret-missing"]
 
 
+def test_a_secret_that_is_missing_is_told_with_the_line_that_asks_for_it(tmp_path: Path) -> None:
+    workspace = small(tmp_path)
+    with pytest.raises(ConfigurationError, match="REGISTRY_PASSWORD") as error:
+        reveal(workspace.env.agencies["registry"].settings, workspace.root, {})
+    assert [(fault.file, fault.line) for fault in error.value.faults] == [("env/dev.yaml", 6)]
+
+
 def test_an_adapter_is_loaded_out_of_its_folder_with_its_settings(tmp_path: Path) -> None:
     # Given
     workspace = with_adapter(tmp_path)
@@ -205,9 +214,21 @@ def test_an_adapter_that_cannot_be_loaded_is_told_with_its_file(adapter: str, wo
 
 def test_settings_that_break_the_schema_load_no_adapter_and_are_not_quoted(tmp_path: Path) -> None:
     workspace = with_adapter(tmp_path)
-    with pytest.raises(ConfigurationError, match="minLength") as error:
+    with pytest.raises(ConfigurationError, match="minLength: 3") as error:
         load_adapter(workspace.adapters["registry"], {"database": "legacy.db", "password": "ti"})
-    assert "'ti'" not in str(error.value)
+    (fault,) = error.value.faults
+    place = (fault.file, fault.line, fault.pointer)
+    assert place == ("adapters/registry/settings.schema.json", 7, "/properties/password")
+    assert "/password" in fault.message
+    assert "ti" not in re.findall(r"\w+", str(fault))
+
+
+def test_an_adapter_that_chokes_on_its_settings_is_told_without_its_words(tmp_path: Path) -> None:
+    chokes = "    def __init__(self, settings):\n        raise ValueError(settings)\n\n    greeting = GREETING\n"
+    workspace = with_adapter(tmp_path, adapter=ADAPTER.replace("    greeting = GREETING\n", chokes))
+    with pytest.raises(ConfigurationError, match="ValueError") as error:
+        load_adapter(workspace.adapters["registry"], SETTINGS)
+    assert "tiger" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_simulator_is_loaded_beside_its_adapter(tmp_path: Path) -> None:

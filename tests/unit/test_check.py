@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.cli import main
 from bus.tools.check import check
 from tests.support.workspaces.copies import REPOSITORY, Edit, copy_of_repository, copy_of_small
 
@@ -82,6 +83,25 @@ def test_what_a_sample_shows_on_purpose_is_no_fault(sample: str, text: str, tmp_
     assert check(root, "dev") == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[]", "no-persons"),
+        ("persons: 3", "no-persons"),
+        ("persons: [", "yaml"),
+        ("persons: [{national_id: 7}]", "bad-person"),
+    ],
+)
+def test_test_persons_that_no_simulator_could_obey_are_told(text: str, code: str, tmp_path: Path) -> None:
+    # Given
+    root, _ = copy_of_small(tmp_path)
+    (root / "schemas/test-persons.yaml").write_text(text, encoding="utf-8")
+    # When
+    faults = check(root, "dev")
+    # Then
+    assert [(fault.code, fault.file) for fault in faults] == [(code, "schemas/test-persons.yaml")]
+
+
 def test_no_code_of_an_adapter_runs(tmp_path: Path) -> None:
     # Given
     root, _ = copy_of_small(tmp_path)
@@ -91,6 +111,83 @@ def test_no_code_of_an_adapter_runs(tmp_path: Path) -> None:
     check(root, "dev")
     # Then
     assert not ran.exists()
+
+
+# --- Against the workspace before ----------------------------------------------------------------------------------
+
+
+def two_workspaces(folder: Path, *edits: Edit) -> tuple[Path, Path]:
+    """The small workspace as it was, and as it is after the edits."""
+    for name in ("was", "now"):
+        (folder / name).mkdir()
+    return copy_of_small(folder / "was")[0], copy_of_small(folder / "now", *edits)[0]
+
+
+def told(was: Path, now: Path) -> list[tuple[str, str, int]]:
+    return [(fault.code, fault.file, fault.line) for fault in check(now, "dev", was=was)]
+
+
+def test_a_workspace_that_only_adds_drops_nothing(tmp_path: Path) -> None:
+    # Given a new one with one more service, other titles and another deadline
+    was, now = two_workspaces(tmp_path, Edit(old="deadline: 10d", new="deadline: 9d"))
+    text = (now / "routes.yaml").read_text(encoding="utf-8")
+    service = text[text.index("  open-shop.v1:") :]
+    (now / "routes.yaml").write_text(text + service.replace("open-shop.v1:", "open-shop.v2:"), encoding="utf-8")
+    # When, Then
+    assert told(was, now) == []
+    # And back again, the added service is missed
+    assert told(now, was) == [("dropped-service", "routes.yaml", 11)]
+
+
+def test_an_operation_that_a_service_asked_for_is_missed_also_when_only_its_compensation_did(tmp_path: Path) -> None:
+    # Given a service that no longer compensates, and an adapter that no longer offers what it compensated with
+    was, now = two_workspaces(
+        tmp_path,
+        Edit(
+            file="adapters/registry/manifest.yaml",
+            old="  name.release.v1: {repeat: {idempotent: {window: 1d}}, timeout: 5s, batch: 1}\n",
+            new="",
+        ),
+    )
+    routes = (now / "routes.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in routes if "name.release.v1" not in line and "compensate:" not in line]
+    (now / "routes.yaml").write_text("".join(kept), encoding="utf-8")
+    # When, Then
+    assert told(was, now) == [("dropped-operation", "adapters/registry/manifest.yaml", 3)]
+
+
+def test_a_desk_that_is_gone_takes_its_operations_along_and_contracts_are_missed_by_their_file(tmp_path: Path) -> None:
+    # Given a workspace in which nobody gives permits any more
+    was, now = two_workspaces(tmp_path, Edit(file="env/dev.yaml", old="  office: {use: desk}\n", new=""))
+    routes = (now / "routes.yaml").read_text(encoding="utf-8")
+    routes = routes[: routes.index("      permit:")] + routes[routes.index("    output:") :]
+    office = "  office:   {name: {en: Office, ar: المكتب}, desk: true}\n"
+    for gone in (office, "      permit_number: steps.permit.number\n"):
+        routes = routes.replace(gone, "")
+    routes = routes.replace("needs: [name, permit]", "needs: [name]").replace(", permit: steps.permit.number", "")
+    (now / "routes.yaml").write_text(routes, encoding="utf-8")
+    (now / "schemas/operation/site.permit.v1.input.json").unlink()
+    # When, Then
+    assert told(was, now) == [
+        ("dropped-operation", "routes.yaml", 7),
+        ("dropped-contract", "schemas/operation/site.permit.v1.input.json", 0),
+    ]
+
+
+def test_a_workspace_before_that_cannot_be_read_is_told_with_its_own_path(tmp_path: Path) -> None:
+    was, now = two_workspaces(tmp_path)
+    (was / "routes.yaml").unlink()
+    assert told(was, now) == [("file-missing", f"{was}/routes.yaml", 0)]
+
+
+def test_the_command_line_compares_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given
+    was, now = two_workspaces(tmp_path, Edit(old="open-shop.v1:", new="open-shop.v2:"))
+    asked = ["check", "--env", "dev", "--workspace", str(now)]
+    # When, Then
+    assert main(asked) == 0
+    assert main([*asked, "--was", str(was)]) == 1
+    assert "The service open-shop.v1 is gone" in capsys.readouterr().out
 
 
 def test_a_repeat_of_no_known_form_is_told_with_the_forms(tmp_path: Path) -> None:
