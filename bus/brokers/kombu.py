@@ -23,13 +23,13 @@ from kombu.connection import Connection
 from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
 from bus.message.channel import Channel
 from bus.message.instant import Milliseconds
+from bus.message.signature import HEADER
 from bus.ports import Confirmation, Delivery, Outgoing
 
 #: The transports that pass the contract suite of brokers.
 TRANSPORTS: Final = frozenset({"memory"})
 
 _CONTENT_TYPE = "application/cloudevents+json"
-_SIGNATURE = "signature"
 _REDELIVERED = "redelivered"
 
 #: kombu says that it is typed, but its functions are not.
@@ -143,7 +143,7 @@ class _Publisher:
         raw = self._channel.prepare_message(
             message.body,
             content_type=_CONTENT_TYPE,
-            headers={} if message.signature is None else {_SIGNATURE: message.signature},
+            headers={} if message.signature is None else {HEADER: message.signature},
             properties={
                 "message_id": message.message_id,
                 "correlation_id": message.correlation_id,
@@ -257,7 +257,7 @@ class _Consumer:
             body=message.body,
             message_id=message.properties.get("message_id"),
             redelivered=_REDELIVERED in message.headers,
-            signature=message.headers.get(_SIGNATURE),
+            signature=message.headers.get(HEADER),
         )
 
 

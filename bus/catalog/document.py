@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from bus.errors import Fault
-from bus.message.strict_json import MOST_INTEGER
-from bus.process.mapping import join_pointer
+from bus.message.strict_json import MOST_INTEGER, pointer_to
 
 #: Members and indexes that lead to a value: ``("agencies", "tax_office", "desk")``.
 Place: TypeAlias = tuple[str | int, ...]
@@ -71,7 +70,7 @@ class Document:
             file=self.file,
             line=position.line if position else 0,
             column=position.column if position else 0,
-            pointer=join_pointer(at),
+            pointer=pointer_to(at),
         )
 
 

@@ -15,8 +15,8 @@ from bus.catalog.document import read_bytes
 from bus.errors import ConfigurationError, Fault, InvalidMessageError
 from bus.message.contract import Contracts, urn
 from bus.message.reply import Data
-from bus.message.strict_json import parse
-from bus.process.mapping import join_pointer, split_pointer
+from bus.message.strict_json import parse, pointer_to
+from bus.process.mapping import split_pointer
 
 #: Schemas of the workspace's own files; no message is checked against them.
 META = "meta"
@@ -194,7 +194,7 @@ class Shelf:
 
 
 def _below(node: _Node, parts: tuple[str | int, ...], schema: Any) -> _Node:
-    return _Node(node.contract, node.pointer + join_pointer(parts), schema)
+    return _Node(node.contract, node.pointer + pointer_to(parts), schema)
 
 
 def _kinds(nodes: Sequence[_Node]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from bus.message.envelope import MessageType
 from bus.message.identity import message_id, request_id, subject, tracking
 from bus.message.instant import to_rfc3339
 from bus.message.reply import Data
-from bus.message.strict_json import canonical, dump
+from bus.message.strict_json import canonical, dump, pointer_to
 from bus.message.text import Text
 from bus.operations.caller import Caller
 from bus.operations.conflict import applied
@@ -27,7 +27,7 @@ from bus.operations.operation import Command, Given
 from bus.ports import Decided, Fate, Incoming, Payload, Submission
 from bus.process.definition import Definition
 from bus.process.event import Submitted
-from bus.process.mapping import conditions_from_request, join_pointer, resolve
+from bus.process.mapping import conditions_from_request, resolve
 
 _PRINTABLE = r"^[\x21-\x7e]+$"
 
@@ -153,7 +153,7 @@ def field_names(data: Data, path: tuple[str, ...] = ()) -> tuple[str, ...]:
     names: list[str] = []
     for name, value in data.items():
         here = (*path, name)
-        names += field_names(value, here) if isinstance(value, Mapping) else (join_pointer(here),)
+        names += field_names(value, here) if isinstance(value, Mapping) else (pointer_to(here),)
     return tuple(names)
 
 

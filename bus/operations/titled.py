@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bus.message.reply import Data
+from bus.message.strict_json import pointer_to
 from bus.message.text import Text
-from bus.process.mapping import join_pointer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def _fields(schema: Data, data: Any, path: tuple[str, ...]) -> Iterator[TitledFi
         else:
             described = member if isinstance(member, Mapping) else {}
             yield TitledField(
-                pointer=join_pointer((*path, name)),
+                pointer=pointer_to((*path, name)),
                 title=Text(en=described.get("title", name), ar=described.get("x-title-ar", name)),
                 type=str(described.get("type", "any")),
                 required=name in required,

@@ -8,6 +8,7 @@ from typing import Any
 
 from bus.errors import Fault, InvalidMessageError
 from bus.message.reply import Data
+from bus.message.strict_json import pointer_to
 from bus.process.definition import Condition, Const, Definition, Path, Value
 
 #: What a path finds where there is nothing; JSON's null is something.
@@ -137,11 +138,6 @@ def split_pointer(pointer: str) -> tuple[str, ...]:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
 
 
-def join_pointer(parts: Collection[str | int]) -> str:
-    """The RFC 6901 JSON pointer to these members; the inverse of `split_pointer`."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-
-
 def _follow(path: Path, roots: Mapping[str, Data | None], steps: Mapping[str, Data]) -> Any:
     value: Any = steps.get(path.step, _ABSENT) if path.root == "steps" else roots.get(path.root)
     for member in path.members:
@@ -163,7 +159,7 @@ def _cut(value: Data, granted: Sequence[tuple[str, ...]], at: str) -> tuple[dict
     withheld: list[str] = []
     for name, member in value.items():
         below = [pointer[1:] for pointer in granted if pointer[0] == name]
-        here = f"{at}{join_pointer((name,))}"
+        here = f"{at}{pointer_to((name,))}"
         if () in below:
             kept[name] = member
         elif isinstance(member, Mapping) and below:

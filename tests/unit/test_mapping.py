@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.errors import InvalidMessageError
+from bus.message.strict_json import pointer_to
 from bus.message.text import Text
 from bus.process.definition import Condition, Const, Definition, Path, Repeat, StepDefinition, Value
 from bus.process.mapping import (
@@ -17,7 +18,6 @@ from bus.process.mapping import (
     conditions_from_step,
     cut,
     holds,
-    join_pointer,
     parse_path,
     patch,
     resolve,
@@ -63,8 +63,8 @@ def pointers_of(value: Any, at: str = "") -> set[str]:
     """Every member below, by pointer."""
     if not isinstance(value, dict):
         return set()
-    here = {f"{at}{join_pointer((name,))}" for name in value}
-    return here.union(*(pointers_of(member, f"{at}{join_pointer((name,))}") for name, member in value.items()))
+    here = {f"{at}{pointer_to((name,))}" for name in value}
+    return here.union(*(pointers_of(member, f"{at}{pointer_to((name,))}") for name, member in value.items()))
 
 
 def at(value: Any, pointer: str) -> Any:
@@ -247,13 +247,13 @@ def test_all_faults_of_a_supplement_are_told_at_once() -> None:
 
 @given(st.lists(st.text(max_size=4)))
 def test_a_pointer_is_split_into_the_names_that_it_was_joined_from(parts: list[str]) -> None:
-    assert split_pointer(join_pointer(parts)) == tuple(parts)
+    assert split_pointer(pointer_to(parts)) == tuple(parts)
 
 
 @given(records, st.lists(st.text(max_size=3), min_size=1, max_size=2), values)
 def test_what_a_supplement_set_is_found_there(data: dict[str, Any], parts: list[str], value: Any) -> None:
     # Given
-    pointer = join_pointer(parts)
+    pointer = pointer_to(parts)
     try:
         # When
         patched = patch(data, {pointer: value}, [pointer])
