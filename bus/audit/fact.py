@@ -52,6 +52,7 @@ _NO_DIGESTS: Mapping[str, str] = {}
 _COVERED = tuple(name for name in Fact.__slots__ if name != "hash")
 _READ = attrgetter(*_COVERED)
 _WRITE = tuple(Fact.__dict__[name].__set__ for name in _COVERED)
+_PREVIOUS, _DIGEST = _COVERED.index("previous"), _COVERED.index("digest")
 
 
 def content(fact: Fact) -> dict[str, Any]:
@@ -60,15 +61,17 @@ def content(fact: Fact) -> dict[str, Any]:
     JSON that every reader understands alike (RFC 7493): numbers beyond 2^53, such as the ids of payloads, are text.
     """
     members = {name: value for name, value in zip(_COVERED, _READ(fact), strict=True) if value is not None}
-    members |= {"fields": list(fact.fields), "changes": _portable(fact.changes)}
-    if not fact.fields:
-        del members["fields"]
-    if not fact.changes:
-        del members["changes"]
+    for name, value in (("fields", list(fact.fields)), ("changes", _portable(fact.changes))):
+        if value:
+            members[name] = value
+        else:
+            del members[name]
     return members
 
 
 def _portable(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, int):
         return str(value) if abs(value) > MOST_INTEGER else value
     if isinstance(value, Mapping):
@@ -80,16 +83,17 @@ def _portable(value: Any) -> Any:
 
 def seal(fact: Fact, previous: str, digest: str | None = None) -> Fact:
     """The fact with the digest of its message, bound to the one before it (RFC 8785 canonical JSON, SHA-256)."""
-    digest = fact.digest if digest is None else digest
-    bound = {"previous": previous} if digest is None else {"previous": previous, "digest": digest}
-    # With ASCII names and no fractions, sorted compact JSON is the canonical form, at a tenth of the price.
-    raw = orjson.dumps(content(fact) | bound, option=orjson.OPT_SORT_KEYS)
+    values = list(_READ(fact))
+    values[_PREVIOUS] = previous
+    if digest is not None:
+        values[_DIGEST] = digest
     # As `dataclasses.replace`, in half the time.
     sealed = object.__new__(Fact)
-    for write, value in zip(_WRITE, _READ(fact), strict=True):
+    for write, value in zip(_WRITE, values, strict=True):
         write(sealed, value)
-    for name, value in (("previous", previous), ("digest", digest), ("hash", hashlib.sha256(raw).hexdigest())):
-        object.__setattr__(sealed, name, value)
+    # With ASCII names and no fractions, sorted compact JSON is the canonical form, at a tenth of the price.
+    raw = orjson.dumps(content(sealed), option=orjson.OPT_SORT_KEYS)
+    object.__setattr__(sealed, "hash", hashlib.sha256(raw).hexdigest())
     return sealed
 
 

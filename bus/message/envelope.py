@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import jsonschema_rs
@@ -214,6 +215,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "type": MessageType,
 }
 _FIELDS = tuple(field.name for field in fields(Envelope))
+_READ = attrgetter(*_FIELDS)
 # The slots themselves: the generated constructor of a frozen record of this width takes four times as long.
 _SLOTS = tuple((name, Envelope.__dict__[name].__set__) for name in _FIELDS)
 
@@ -223,7 +225,7 @@ def encode(envelope: Envelope, data: Data | None) -> Message:
 
     The same values always give the same bytes; for plain JSON data `decode` of the body gives the same message.
     """
-    values = {name: value for name in _FIELDS if (value := getattr(envelope, name)) is not None}
+    values = {name: value for name, value in zip(_FIELDS, _READ(envelope), strict=True) if value is not None}
     if data is not None and envelope.datacontenttype is None:
         values["datacontenttype"] = DATA_CONTENT_TYPE
         envelope = _envelope(values)

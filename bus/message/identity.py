@@ -7,7 +7,7 @@ import hmac
 import unicodedata
 from base64 import b32encode
 from functools import lru_cache
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from stdnum import luhn
 
@@ -64,12 +64,19 @@ def interaction_id(request_id: str, step: str, item: int | None, kind: str, edit
 @lru_cache(maxsize=16_384)
 def _interaction_id(request_id: str, name: str) -> str:
     # The same few are asked for again with every message of a request.
-    return str(uuid5(UUID(request_id), name))
+    return _uuid5(request_id, name)
+
+
+def _uuid5(namespace: str, name: str) -> str:
+    """UUIDv5 as text, from text: `uuid.uuid5` without its values in between, at a third of the price."""
+    digest = hashlib.sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def message_id(interaction_id: str, attempt: int, type: str) -> str:
     """A message of the bus about an interaction: UUIDv5 of ``attempt/type``; a resend has the same id."""
-    return str(uuid5(UUID(interaction_id), f"{attempt}/{type}"))
+    return _uuid5(interaction_id, f"{attempt}/{type}")
 
 
 def reference(interaction_id: str) -> str:

@@ -63,7 +63,7 @@ class JournalTransaction(Protocol):
     """One write transaction: no other process of the agency writes between its reads and its commit."""
 
     def identity(self) -> JournalIdentity:
-        """The journal, with the number that this transaction has if it writes rows."""
+        """The journal, with the number that this transaction has if it writes rows or replies."""
 
     def load(self, interaction_ids: Collection[str]) -> dict[str, Row]:
         """These interactions; unknown ones are absent."""

@@ -59,6 +59,11 @@ def evolve(request: Request, fact: Fact) -> Request:
     return _change_request(request, changes)
 
 
+def with_head(request: Request, head: str) -> Request:
+    """The request with the hash of its last fact, which is known only once its facts are sealed."""
+    return _change_request(request, {"head": head})
+
+
 def replay(request: Request, facts: Iterable[Fact]) -> Request:
     """The request after all of these facts."""
     for fact in facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bus.message.envelope import Envelope, Message, MessageType, encode
+from bus.message.envelope import DATA_CONTENT_TYPE, Envelope, Message, MessageType, encode
 from bus.message.identity import interaction_id, message_id
 from bus.message.instant import Instant, to_rfc3339
 from bus.message.reply import Data
@@ -91,6 +91,7 @@ def _to_provider(
         journalid=step.journal_id,
         firstsent=step.first_sent,
         test=True if request.test else None,
+        datacontenttype=None if data is None else DATA_CONTENT_TYPE,
         **more,
     )
     return encode(envelope, data)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bus.audit.fact import Fact, chain
 from bus.process.decision import Decision
+from bus.process.evolve import with_head
 from bus.process.state import Request, Step, StepKey, StepState
 from bus.runtime.library import Pinned
 
@@ -47,7 +48,7 @@ class Case:
         """The facts with the digests of their messages, bound to each other; the request with the new head."""
         head = self.before.head if self.before else self.request.head
         facts = chain(self.facts, head, digests)
-        return (replace(self.request, head=facts[-1].hash) if facts else self.request), facts
+        return (with_head(self.request, facts[-1].hash) if facts else self.request), facts
 
     def moved(self, state: StepState) -> dict[str, int]:
         """By how many rows of each agency this transaction changed the count of that state (desks left out)."""

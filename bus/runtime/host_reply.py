@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID, uuid5
 
 from bus.errors import InvalidMessageError
-from bus.message.envelope import Envelope, encode
+from bus.message.envelope import DATA_CONTENT_TYPE, Envelope, encode
 from bus.message.identity import message_id
 from bus.message.instant import Instant
 from bus.message.replies import reply_to_data, reply_type
@@ -58,6 +58,7 @@ def _built(id_: str, to: Envelope, reply: Reply, attempt: int, journal: JournalI
         test=to.test,
         journalid=journal.journal_id,
         journalseq=journal.seq,
+        datacontenttype=DATA_CONTENT_TYPE,
     )
     message = encode(envelope, reply_to_data(reply))
     return JournalReply(

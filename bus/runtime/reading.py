@@ -68,12 +68,15 @@ class Reading:
         """The exact bytes."""
         if payload_id in self._new:
             return self._new[payload_id].bytes
-        self.prefetch([payload_id])
+        if payload_id not in self._raw:
+            self.prefetch([payload_id])
         return self._raw[payload_id]
 
     def prefetch(self, payload_ids: Iterable[int]) -> None:
         """Read these in one statement."""
-        missing = {*payload_ids} - self._raw.keys() - self._data.keys() - self._new.keys()
+        # Asked one by one: a difference of sets would walk through all that was read so far.
+        known = (self._raw, self._data, self._new)
+        missing = {one for one in payload_ids if not any(one in held for held in known)}
         if missing:
             self._raw |= self.ask(lambda transaction: transaction.payloads(missing))
 

@@ -136,6 +136,9 @@ class Timekeeper:
 
     def due(self, now: Instant) -> list[Incoming]:
         """The events of all timers that are due and may fire now."""
+        first = self._store.next_due()
+        if first is None or first > now:
+            return []
         begun, agencies, most = self._monotonic(), self._store.agencies(), _MOST
         while True:
             requests = self._store.due(now, most)

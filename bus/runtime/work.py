@@ -394,4 +394,4 @@ def _answered_row(request: Request, event: Replied) -> StepKey | None:
 
 def _belonging(payloads: Sequence[Payload], request_key: int | None) -> list[Payload]:
     """Bytes live and go with the request that they belong to."""
-    return [replace(payload, request_key=request_key) for payload in payloads]
+    return [Payload(id=payload.id, request_key=request_key, bytes=payload.bytes) for payload in payloads]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Insert, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bus.message.instant import Instant
@@ -30,12 +31,18 @@ def _save(
     """Insert, or replace all columns but ``by`` and ``kept`` where a row with the same ``by`` is there."""
     if not values:
         return
-    upsert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    upsert = _upsert(connection.dialect.name, table, tuple(by), tuple(kept))
+    connection.execute(upsert, [_named(table, row) for row in values])
+
+
+@cache
+def _upsert(dialect: str, table: Table, by: tuple[str, ...], kept: tuple[str, ...]) -> Insert:
+    upsert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
     replaced = {column.name: upsert.excluded[column.name] for column in table.columns}
     for name in (*by, *kept):
         del replaced[name]
-    upsert = upsert.on_conflict_do_update(index_elements=list(by), set_=replaced)
-    connection.execute(upsert, [_named(table, row) for row in values])
+    statement: Insert = upsert.on_conflict_do_update(index_elements=list(by), set_=replaced)
+    return statement
 
 
 # --- within a batch -------------------------------------------------------------------------------------------------

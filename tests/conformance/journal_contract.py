@@ -160,10 +160,20 @@ class JournalContract:
 
     def test_confirming_alone_does_not_raise_the_number(self, open_journal: OpenJournal) -> None:
         journal = open_journal()
-        before = journal.identity()
         write(journal, outbox=[a_reply()])
+        before = journal.identity()
         write(journal, confirmed=["m"])
         assert journal.identity() == before
+
+    def test_the_number_that_a_reply_carries_is_the_journals_own_after_a_restart(
+        self, open_journal: OpenJournal
+    ) -> None:
+        # Given a reply that is built anew and changes no row
+        with open_journal().transaction() as transaction:
+            carried = transaction.identity()
+            transaction.write(JournalChanges(outbox=[a_reply()]))
+        # Then nobody who heard its number takes the journal for an older copy
+        assert open_journal().identity() == carried
 
     def test_what_could_not_be_understood_is_kept(self, open_journal: OpenJournal) -> None:
         invalid = JournalInvalid(origin="tasks.land_office", code="not-json", body=b"\xff{", at=NOW)

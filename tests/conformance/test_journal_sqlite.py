@@ -15,7 +15,9 @@ import pytest
 
 from bus.errors import StoreUnavailableError
 from bus.journals.sqlite import SqliteJournal
-from tests.conformance.journal_contract import JournalContract, OpenJournal, a_row, load, write
+from tests.conformance.journal_contract import JournalContract, OpenJournal, a_reply, a_row, load, write
+
+_TABLES = "SELECT name, sql FROM sqlite_master WHERE name IN ('task', 'result')"
 
 
 @pytest.fixture
@@ -79,6 +81,16 @@ class TestSqliteJournal(JournalContract):
         path.write_bytes(b"this is a letter, not a database. " * 100)
         with pytest.raises(StoreUnavailableError, match="cannot be used"):
             SqliteJournal(path)
+
+    @pytest.mark.parametrize("count", [1, 5, 63, 64, 150])
+    def test_a_batch_of_any_length_is_written_whole_and_in_order(self, open_journal: OpenJournal, count: int) -> None:
+        names = [f"n{number}" for number in range(count)]
+        journal = open_journal()
+        write(journal, rows=[a_row(name) for name in names], outbox=[a_reply(name) for name in names])
+        assert load(journal, *names).keys() == {*names}
+        assert [reply.message_id for reply in journal.outbox(1_000)] == names
+        write(journal, confirmed=names)
+        assert journal.outbox(1_000) == ()
 
     def test_a_journal_of_a_newer_version_is_left_alone(self, open_journal: OpenJournal, path: Path) -> None:
         open_journal().close()

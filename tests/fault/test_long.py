@@ -55,15 +55,21 @@ def whole_life(bus: Installation, key: str) -> str:
 def test_a_kill_at_one_gap_and_then_at_another(bus: Installation, first: KillPoint, second: KillPoint) -> None:
     before = bus.deaths
     chain = [*needed(first), *needed(second)]
+    bus.disarm()
+    bus.after_deaths.clear()
     bus.arm(chain[0])
     bus.after_deaths.extend((point,) for point in chain[1:])
 
     # When requests live until the bus has died of all of them: a late point may wait for the next request
     number = 0
-    while bus.deaths < before + len(chain):
-        assert number < len(chain) + 1, f"{bus.armed} was never reached"
+    while bus.armed or bus.after_deaths:
+        assert number < len(chain) + 3, f"{bus.armed} was never reached"
+        if number and any(point.startswith("relay.") for point in bus.armed):
+            # The commit that the bus died behind had nothing to send: the relay needs another one.
+            bus.arm("process.committed")
         assert whole_life(bus, f"{first}-{second}-{number}") == "completed"
         number += 1
+    assert bus.deaths >= before + len(chain)
 
     assert_all_is_well(bus)
 

@@ -143,9 +143,9 @@ def test_a_reference_is_sixteen_signs_that_old_systems_keep(interaction: str) ->
     assert short.encode("cp500").decode("cp500") == short.encode("cp1256").decode("cp1256") == short
 
 
-def test_references_of_a_hundred_thousand_interactions_differ() -> None:
-    references = {reference(interaction_id(REQUEST, "partners", item, "task", 0)) for item in range(100_000)}
-    assert len(references) == 100_000
+def test_references_of_many_interactions_differ() -> None:
+    references = {reference(interaction_id(REQUEST, "partners", item, "task", 0)) for item in range(20_000)}
+    assert len(references) == 20_000
 
 
 def test_a_subject_is_a_pseudonym_without_a_trace_of_the_value() -> None:

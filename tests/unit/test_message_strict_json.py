@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+import rfc8785
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bus.errors import InvalidMessageError
@@ -50,6 +51,28 @@ def found(error: InvalidMessageError) -> set[tuple[str, str]]:
 def test_what_is_written_is_read_back_as_the_same_value(value: Any) -> None:
     assert parse(dump(value)) == value
     assert parse(canonical(value)) == value
+
+
+@given(VALUES | st.dictionaries(TEXTS, VALUES))
+@example({"\ue000": 1, "\U00010000": 2})  # UTF-16 and UTF-8 put these names in different order
+def test_the_canonical_form_is_what_the_reference_implementation_gives(value: Any) -> None:
+    # Given a value as it is read, where a whole number has one form
+    read = parse(dump(value))
+    # Then the reference implementation gives the same bytes
+    assert canonical(read) == rfc8785.dumps(read)
+
+
+@given(st.dictionaries(st.text(st.characters(max_codepoint=127)), st.text() | st.lists(st.integers())))
+def test_the_canonical_form_is_the_same_whatever_mapping_holds_the_value(value: dict[str, Any]) -> None:
+    # Given the same members in a plain dict and in another mapping, of any text and any number
+    def told(given: Any) -> Any:
+        try:
+            return canonical(given)
+        except InvalidMessageError as error:
+            return error.faults
+
+    # Then both have the same form, or the same faults
+    assert told(value) == told(MappingProxyType(value))
 
 
 @given(VALUES)
