@@ -183,6 +183,10 @@ class Client:
         """Try its step again."""
         return self._send("POST", f"/failures/{failure}/replay", body={"reason": reason})
 
+    def failure_close(self, failure: int) -> Json:
+        """Close one on which no step waits."""
+        return self._send("POST", f"/failures/{failure}/close")
+
     def failure_giveup(self, failure: int, *, reason: str) -> Json:
         """End its step for good."""
         return self._send("POST", f"/failures/{failure}/giveup", body={"reason": reason})

@@ -225,6 +225,11 @@ PROBLEMS: Mapping[str, Problem] = {
         409, ("Another clerk has this task, or it is over.", "المعاملة لدى موظف آخر أو انتهت."), _LOOK_AGAIN
     ),
     "failure-closed": _problem(409, ("The failure is closed.", "العطل مغلق."), _LOOK_AGAIN),
+    "failure-holds-a-step": _problem(
+        409,
+        ("A step waits for the end of this failure.", "تنتظر خطوة انتهاء هذا العطل."),
+        ("Replay it or give it up.", "أعد محاولتها أو أنهِها."),
+    ),
     "failure-without-step": _problem(
         409,
         ("The failure belongs to no step.", "العطل لا يخص خطوة معيّنة."),

@@ -21,7 +21,7 @@ from bus.operations.operation import Command, Given
 from bus.operations.request import Moved, moved, when
 from bus.ports import FailureRow, Incoming
 from bus.process.event import Event, GaveUp, ReplayAsked
-from bus.process.state import Step, StepKey
+from bus.process.state import Step, StepKey, StepState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,13 @@ class ActOnFailure:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """One failure as it is after it was closed."""
+
+    failure: FailureLine
+
+
 def list_failures(context: Context, _caller: Caller, given: ListFailures) -> FailureLines:
     """A page of failures, oldest first."""
     is_open = {"open": True, "closed": False, "all": None}[given.state]
@@ -154,6 +161,26 @@ def give_up(context: Context, caller: Caller, given: ActOnFailure) -> Command[Mo
     """End the step without its answer; an effect that may exist is listed."""
     row, step = _open_step(context, given.failure)
     return _command(row, GaveUp(step=step, actor=caller.actor(), reason=given.reason), caller)
+
+
+def close(context: Context, caller: Caller, given: OneFailure) -> Closed:
+    """Take what was seen and settled out of sight; a step that waits for a person is replayed or given up instead."""
+    row = _failure(context, given.failure)
+    step = _step(context, row)
+    if step is not None and step.state is StepState.PARKED:
+        raise ConflictError(
+            "A step waits for the end of this failure.",
+            code="failure-holds-a-step",
+            mend="Replay it or give it up.",
+        )
+    if not context.store.close_failure(given.failure, f"closed by {caller.user}"):
+        raise MovedError(
+            code="failure-closed",
+            state=f"closed ({row.how_closed or 'a moment ago'})",
+            changed_by=None,
+            changed_at=row.closed_at,
+        )
+    return Closed(failure=_line(_failure(context, given.failure)))
 
 
 def _command(row: FailureRow, event: Event, caller: Caller) -> Command[Moved]:

@@ -243,6 +243,17 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         function=failure.give_up,
     ),
     Operation(
+        noun="failure",
+        verb="close",
+        method="POST",
+        path="/failures/{failure}/close",
+        roles=_OPERATORS,
+        input=failure.OneFailure,
+        output=failure.Closed,
+        summary=Text(en="Close a failure on which no step waits.", ar="إغلاق عطل لا تنتظره أي خطوة."),
+        function=failure.close,
+    ),
+    Operation(
         noun="agency",
         verb="list",
         method="GET",

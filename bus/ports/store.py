@@ -148,6 +148,9 @@ class Store(Protocol):
     def note_failure(self, failure: FailureRow, payload: Payload | None) -> None:
         """A failure without a request (invalid, orphan): kept with its raw bytes."""
 
+    def close_failure(self, key: int, how: str) -> bool:
+        """Compare-and-set: open -> closed now, in that way; False if it was closed already or is not there."""
+
     def save_agency(self, row: AgencyRow, expected: AgencyRow | None) -> bool:
         """Compare-and-set of an agency's row by a person's command."""
 

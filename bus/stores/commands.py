@@ -147,6 +147,12 @@ def note_failure(connection: Connection, row: FailureRow, evidence: Payload | No
     _insert(connection, failure, [seldom_rows.failure_row(row)])
 
 
+def close_failure(connection: Connection, key: int, how: str, now: Instant) -> bool:
+    """Close one failure, if it is open."""
+    is_open = and_(failure.c.key == key, failure.c.closed_at.is_(None))
+    return bool(connection.execute(update(failure).where(is_open).values(closed_at=now, how_closed=how)).rowcount)
+
+
 def save_agency(connection: Connection, row: AgencyRow, expected: AgencyRow | None) -> bool:
     """Replace the row if it is what was expected; an agency without a row has the defaults."""
     defaults = AgencyRow(agency=row.agency)

@@ -219,6 +219,11 @@ class SqlStore(ABC):
         with self.writing() as connection:
             commands.note_failure(connection, failure, payload)
 
+    def close_failure(self, key: int, how: str) -> bool:
+        """Compare-and-set: open -> closed now, in that way."""
+        with self.writing() as connection:
+            return commands.close_failure(connection, key, how, self.now())
+
     # --- what stands once -------------------------------------------------------------------------------------------
 
     def definition(self, revision: str) -> bytes | None:

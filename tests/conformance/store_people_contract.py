@@ -179,6 +179,14 @@ class PeopleContract:
         assert store.failure(mine[0].key) == closed[0]
         assert store.failure(1) is None
 
+    def test_a_failure_is_closed_once(self, store: Store) -> None:
+        row = values.failure_row(None, None)
+        store.note_failure(row, None)
+        assert [store.close_failure(row.key, "settled"), store.close_failure(row.key, "again")] == [True, False]
+        found = store.failure(row.key)
+        assert found is not None
+        assert (found.how_closed, found.closed_at is None) == ("settled", False)
+
     def test_failures_of_the_request_itself_close_without_those_of_its_steps(self, store: Store) -> None:
         request = accept(store, accepted())
         own, of_step = values.failure_row(request, None), values.failure_row(request)

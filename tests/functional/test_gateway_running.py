@@ -146,6 +146,39 @@ def test_a_failure_without_a_step_cannot_be_tried_again(rig: Rig) -> None:
     assert refused.value.code == "failure-without-step"
 
 
+def test_a_failure_without_a_step_is_closed_once_by_whoever_settled_it(rig: Rig) -> None:
+    key = rig.parts.tools.keys.next()
+    row = FailureRow(
+        key=key,
+        request_key=None,
+        request_id=None,
+        step=None,
+        agency=DESK,
+        code="clock_drift",
+        cause="-/-/clock_drift",
+        payload_id=None,
+        opened_at=rig.parts.store.now(),
+    )
+    rig.parts.store.note_failure(row, None)
+
+    with rig.client(Role.OPERATOR, user="samir") as operator:
+        closed = operator.failure_close(key)["failure"]
+        with pytest.raises(ConflictError) as again:
+            operator.failure_close(key)
+
+    assert (closed["how_closed"], closed["closed_at"] is None) == ("closed by samir", False)
+    assert again.value.code == "failure-closed"
+
+
+def test_a_failure_that_a_step_waits_on_is_replayed_or_given_up_and_not_closed(rig: Rig, request_: str) -> None:
+    failure = next(line for line in _open_failures(rig) if line["request_id"] == request_)
+
+    with rig.client(Role.OPERATOR) as operator, pytest.raises(ConflictError) as refused:
+        operator.failure_close(int(failure["failure"]))
+
+    assert refused.value.code == "failure-holds-a-step"
+
+
 def test_a_paused_agency_gets_nothing_until_it_is_resumed(rig: Rig) -> None:
     with rig.client(Role.OPERATOR) as operator, rig.client(Role.CONSUMER, PORTAL) as portal:
         assert operator.agency_pause(REGISTRY)["paused"]
