@@ -115,15 +115,7 @@ def retire_journal(context: Context, caller: Caller, given: RetireJournal) -> Ag
                 f"The known journal of {row.agency} is {row.journal_id or 'none'}.", code="journal-unknown"
             )
         # Its host must announce itself again, with another journal.
-        return replace(
-            row,
-            retired=(*row.retired, given.journal),
-            journal_id=None,
-            journal_seq=0,
-            start_id=None,
-            alive_at=None,
-            operations={},
-        )
+        return row.retire_journal()
 
     view = _change(context, given.agency, retire)
     _LOG.warning("journal_retired", agency=given.agency, journal_id=given.journal, user=caller.user)
@@ -166,7 +158,7 @@ def _view(context: Context, row: AgencyRow, now: Instant, counts: Mapping[StepSt
         agency=row.agency,
         name=context.agency_name(row.agency),
         use=use,
-        alive=row.alive_at is not None and now - row.alive_at <= context.settings.dead_after,
+        alive=row.is_alive(now, context.settings.dead_after),
         alive_at=when(row.alive_at),
         paused=row.paused,
         breaker=row.breaker,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bus.audit.fact import Fact
 from bus.message.channel import Channel
@@ -159,6 +159,19 @@ class AgencyRow:
     heard_at: Instant | None = None
     #: Journals that may never come back.
     retired: tuple[str, ...] = ()
+
+    def is_alive(self, now: Instant, dead_after: Milliseconds) -> bool:
+        """Whether an admitted host was heard of lately."""
+        return self.journal_id is not None and self.alive_at is not None and now - self.alive_at < dead_after
+
+    def retire_journal(self) -> AgencyRow:
+        """The row once its present journal was declared lost for ever: the next one may be admitted."""
+        if self.journal_id is None:
+            return self
+        retired = (*self.retired, self.journal_id)
+        return replace(
+            self, retired=retired, journal_id=None, journal_seq=0, start_id=None, alive_at=None, operations={}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

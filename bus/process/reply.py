@@ -32,7 +32,7 @@ _interaction_id = lru_cache(maxsize=16_384)(interaction_id)
 
 def replied(draft: Draft, event: Replied) -> None:
     """Settle, count, show or ignore one reply, as the table says."""
-    found = _row(draft.request, event)
+    found = answered_row(draft.request, event)
     if found is None:
         draft.note(None, "early")
         draft.open_failure(None, "early")
@@ -44,7 +44,8 @@ def replied(draft: Draft, event: Replied) -> None:
     VERBS[verb](draft, key, event)
 
 
-def _row(request: Request, event: Replied) -> tuple[StepKey, int] | None:
+def answered_row(request: Request, event: Replied) -> tuple[StepKey, int] | None:
+    """The row and the edit that a reply answers, by interaction and provider alone: the rest may be wrong."""
     for key, step in request.steps.items():
         if step.agency == event.provider:
             for edit in range(max(step.edit, step.sent_edit or 0), -1, -1):

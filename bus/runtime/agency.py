@@ -47,17 +47,12 @@ def shut_to_all(row: AgencyRow, now: Instant, settings: Settings) -> Gate | None
         return Gate.PAUSED
     if row.breaker != "closed" and now < (row.probe_at or 0):
         return Gate.BREAKER
-    return None if alive(row, now, settings) else Gate.NO_HOST
+    return None if row.is_alive(now, settings.dead_after) else Gate.NO_HOST
 
 
 def window(settings: Settings) -> int:
     """How many tasks of one agency may be in flight."""
     return settings.window_batches * settings.batch_most
-
-
-def alive(row: AgencyRow, now: Instant, settings: Settings) -> bool:
-    """Whether an admitted host was heard of lately."""
-    return row.journal_id is not None and row.alive_at is not None and now - row.alive_at < settings.dead_after
 
 
 # --- breaker --------------------------------------------------------------------------------------------------------
@@ -139,11 +134,3 @@ def heard(row: AgencyRow, journal_id: str | None, journal_seq: int | None, now: 
     if journal_id is None or journal_id != row.journal_id:
         return row
     return replace(row, alive_at=now, journal_seq=max(row.journal_seq, journal_seq or 0))
-
-
-def retire(row: AgencyRow) -> AgencyRow:
-    """An operator says that the present journal is lost for ever; the next one may be admitted."""
-    if row.journal_id is None:
-        return row
-    retired = (*row.retired, row.journal_id)
-    return replace(row, retired=retired, journal_id=None, journal_seq=0, start_id=None, alive_at=None, operations={})

@@ -38,7 +38,7 @@ class _NotBegunError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _UnderWay:
     """Something on the lane, and what follows from its end. None: it did not end in time."""
 
     future: Future[Any]
@@ -59,25 +59,25 @@ class Calls:
         self._looks: deque[Look] = deque()
         self._rereads: deque[Reread] = deque()
         self._lane: Lane | None = None
-        self._job: _Job | None = None
-        self._hung: list[_Job] = []
+        self._running: _UnderWay | None = None
+        self._hung: list[_UnderWay] = []
         #: References of collected answers that belong to nothing and were kept for a person.
         self._unmatched: set[str] = set()
 
     @property
     def is_busy(self) -> bool:
         """Whether something is on the lane."""
-        return self._job is not None
+        return self._running is not None
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is on the lane."""
-        return self._job is None and not (self._looks or self._rereads or any(self._works.values()))
+        return self._running is None and not (self._looks or self._rereads or any(self._works.values()))
 
     @property
     def can_begin(self) -> bool:
         """Whether `begin` would find something to do."""
-        return self._job is None and len(self._hung) < MOST_HUNG and not self.is_idle
+        return self._running is None and len(self._hung) < MOST_HUNG and not self.is_idle
 
     def waiting(self) -> set[str]:
         """Interactions that this process has in its queue."""
@@ -99,7 +99,7 @@ class Calls:
 
     def begin(self) -> list[JournalReply]:
         """Start the next call or look-up if the lane is free; the replies to what may not begin."""
-        if self._job is not None or len(self._hung) >= MOST_HUNG:
+        if self._running is not None or len(self._hung) >= MOST_HUNG:
             return []
         if self._rereads:
             replies = read_again(self._setup, self._rereads)
@@ -115,7 +115,7 @@ class Calls:
         """Ask the adapters for answers to what was pending, if the lane is free."""
         adapters = [one for one in (self._setup.adapter, self._setup.simulator) if one is not None]
         able = [one for one in dict.fromkeys(adapters) if type(one).collect is not Adapter.collect]
-        if self._job is not None or not able or len(self._hung) >= MOST_HUNG:
+        if self._running is not None or not able or len(self._hung) >= MOST_HUNG:
             return
 
         def work() -> list[tuple[Adapter, tuple[tuple[str, bytes], ...]]]:
@@ -131,17 +131,17 @@ class Calls:
             if hung.late is not None:
                 replies += hung.late(hung.future)
             self._hung.remove(hung)
-        job = self._job
-        if job is None:
+        running = self._running
+        if running is None:
             return replies
-        left = max(0, job.deadline - self._setup.monotonic())
-        wait((job.future,), timeout=min(patience, left) / 1000)
-        if job.future.done():
-            replies += job.finish(job.future)
-            self._job = None
-        elif self._setup.monotonic() >= job.deadline:
-            replies += job.finish(None)
-            self._give_up(job)
+        left = max(0, running.deadline - self._setup.monotonic())
+        wait((running.future,), timeout=min(patience, left) / 1000)
+        if running.future.done():
+            replies += running.finish(running.future)
+            self._running = None
+        elif self._setup.monotonic() >= running.deadline:
+            replies += running.finish(None)
+            self._give_up(running)
         return replies
 
     def close(self) -> None:
@@ -160,13 +160,13 @@ class Calls:
     ) -> None:
         self._lane = self._lane or Lane(f"legacy-{self._setup.agency}")
         deadline = self._setup.monotonic() + timeout
-        self._job = _Job(future=self._lane.start(work), deadline=deadline, finish=finish, late=late)
+        self._running = _UnderWay(future=self._lane.start(work), deadline=deadline, finish=finish, late=late)
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, running: _UnderWay) -> None:
         if self._lane is not None:
             self._lane.close()
-        self._lane, self._job = None, None
-        self._hung.append(job)
+        self._lane, self._running = None, None
+        self._hung.append(running)
         self._log.error("host_alarm", alarm="call_hangs", count=len(self._hung), limit=MOST_HUNG)
 
     # --- calls ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from bus.message.key import Keys
 from bus.ports import AgencyRow, FailureRow, Incoming, Outgoing, Publisher, Store
 from bus.process.event import Timer, TimerFired
 from bus.process.state import AWAITING, Request, Step
-from bus.runtime.agency import alive
 from bus.runtime.process_manager import ProcessManager
 
 _log = bind(role="timekeeper")
@@ -173,7 +172,7 @@ class Timekeeper:
                     at=at,
                     edit=step.edit,
                     attempt=step.attempt,
-                    alive=alive(row, now, self._settings),
+                    alive=row.is_alive(now, self._settings.dead_after),
                 )
                 for timer in _STEP_TIMERS
                 if _is_due(at := getattr(step, f"{timer}_at"), now) and self._may(step, timer, at, row, now)

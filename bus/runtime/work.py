@@ -13,7 +13,7 @@ from bus.audit.fact import salted_digest
 from bus.config import Settings
 from bus.errors import NotFoundError
 from bus.logs import bind
-from bus.message.identity import interaction_id, subject
+from bus.message.identity import subject
 from bus.message.instant import Instant
 from bus.message.key import Keys
 from bus.message.reply import Completed, Data, Effect, Failed
@@ -34,6 +34,7 @@ from bus.process.decide import accept, decide
 from bus.process.decision import Decision
 from bus.process.event import Dispatched, Event, Held, Replied, Submitted, Unbuildable
 from bus.process.mapping import conditions_from_step, resolve
+from bus.process.reply import answered_row
 from bus.process.state import FINAL, Kind, Request, StepKey
 from bus.process.wire import operation_of, task, task_id
 from bus.runtime.case import Case
@@ -201,9 +202,10 @@ class Work:
         event = incoming.event
         if not isinstance(event, Replied) or not isinstance(event.reply, Completed):
             return event
-        key = _answered_row(case.request, event)
-        if key is None:
+        found = answered_row(case.request, event)
+        if found is None:
             return event
+        key, _ = found
         operation = operation_of(case.pinned.definition, key)
         if not case.pinned.contracts.accepts(output_contract(operation), event.reply.data):
             return replace(event, reply=Failed(code="answer_unreadable", effect=Effect.DONE, retryable=False))
@@ -380,16 +382,6 @@ class Work:
             desk=list(posting.desk.values()),
             agencies=[row for name, row in self.agencies.items() if row != self._agencies_read[name]],
         )
-
-
-def _answered_row(request: Request, event: Replied) -> StepKey | None:
-    """The row that a reply answers, by its interaction alone: what else it says of itself may be wrong or missing."""
-    for key, step in request.steps.items():
-        if step.agency == event.provider:
-            for edit in range(max(step.edit, step.sent_edit or 0) + 1):
-                if interaction_id(request.id, key.step, key.item, key.kind, edit) == event.interaction_id:
-                    return key
-    return None
 
 
 def _belonging(payloads: Sequence[Payload], request_key: int | None) -> list[Payload]:

@@ -207,16 +207,16 @@ class HostMachine(RuleBasedStateMachine):
                 continue
             if mode == "hang":
                 # Only a call hangs; a look-up answers.
-                job = calls._job  # noqa: SLF001  (the lane is the one thing that a test cannot see from outside)
-                while job is not None and not self.legacy.is_reached.is_set() and not job.future.done():
+                running = calls._running  # noqa: SLF001  (the lane is the one thing that a test cannot see from outside)
+                while running is not None and not self.legacy.is_reached.is_set() and not running.future.done():
                     self.legacy.is_reached.wait(0.01)
                 self.now += 600
                 self.hear(calls.finish(0))
                 self.check_effects(before)
                 continue
-            job = calls._job  # noqa: SLF001
-            assert job is not None
-            job.future.exception(timeout=30)
+            running = calls._running  # noqa: SLF001
+            assert running is not None
+            running.future.exception(timeout=30)
             self.check_effects(before)
             if mode in {"die", "die_before"}:
                 self.crash(host)
@@ -228,8 +228,8 @@ class HostMachine(RuleBasedStateMachine):
         """What hung answers at last."""
         self.legacy.released.set()
         for _, calls in self.hosts:
-            for job in calls._hung:  # noqa: SLF001
-                job.future.exception(timeout=30)
+            for running in calls._hung:  # noqa: SLF001
+                running.future.exception(timeout=30)
             self.hear(calls.finish(0))
         self.legacy.released.clear()
 

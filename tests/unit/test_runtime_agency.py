@@ -170,20 +170,20 @@ def test_a_second_journal_waits_until_the_first_is_retired_which_never_comes_bac
     row = agency.admit(AgencyRow(agency="a"), started("first"), NOW).row
     # When a host comes with another, it waits, and is admitted once the first is retired
     assert agency.admit(row, started("second"), NOW).alarm == "second_journal"
-    row = agency.admit(agency.retire(row), started("second"), NOW).row
-    assert (row.journal_id, agency.alive(row, NOW, SETTINGS)) == ("second", True)
+    row = agency.admit(row.retire_journal(), started("second"), NOW).row
+    assert (row.journal_id, row.is_alive(NOW, SETTINGS.dead_after)) == ("second", True)
     # Then the first may not come back, not even when the second is retired too
-    assert agency.admit(agency.retire(row), started("first"), NOW).alarm == "retired_journal"
+    assert agency.admit(row.retire_journal(), started("first"), NOW).alarm == "retired_journal"
 
 
 def test_a_journal_behind_what_was_heard_of_it_gets_no_tasks() -> None:
     row = agency.admit(AgencyRow(agency="a"), started("first", seq=9), NOW).row
     admission = agency.admit(row, started("first", seq=8), NOW)
     assert (admission.alarm, admission.row.journal_seq) == ("journal_rolled_back", 9)
-    assert not agency.alive(admission.row, NOW, SETTINGS)
+    assert not admission.row.is_alive(NOW, SETTINGS.dead_after)
 
 
 def test_a_sign_of_another_journal_keeps_nobody_alive() -> None:
     row = replace(ROW, alive_at=NOW - SETTINGS.dead_after)
     assert agency.heard(row, "other", 99, NOW) == row
-    assert agency.alive(agency.heard(row, "j", 99, NOW), NOW, SETTINGS)
+    assert agency.heard(row, "j", 99, NOW).is_alive(NOW, SETTINGS.dead_after)
