@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bus.message.instant import HOUR
-from bus.message.reply import Effect, Failed
+from bus.message.reply import Completed, Effect, Failed
+from bus.process.decision import FailureOpened
 from bus.process.definition import StepDefinition
 from bus.process.event import (
     AnsweredByHand,
@@ -527,6 +528,19 @@ def test_a_ready_row_is_dispatched_once() -> None:
     first = decided(before, leaves)
     assert seen(before, first) == "dispatched/unknown"
     assert decided(first.request, leaves).facts == ()
+
+
+def test_another_agency_cannot_answer_for_the_provider_though_it_knows_the_interaction() -> None:
+    # Given a step that was sent, and an answer to that very interaction from somebody else
+    before = request(row("dispatched"))
+    forged = reply(before.steps[MAIN], Completed(data={"number": "7"}), provider="agency_of_nobody")
+    # When it is decided
+    decision = decided(before, forged)
+    # Then no step moves, and a person is shown it
+    assert decision.request.steps == before.steps
+    assert [(failure.step, failure.code) for failure in decision.failures if isinstance(failure, FailureOpened)] == [
+        (None, "early")
+    ]
 
 
 def test_the_service_of_these_tables_is_what_the_tables_speak_of() -> None:
