@@ -29,6 +29,7 @@ from bus.message.key import NODES, Keys
 from bus.operations.context import Context
 from bus.ports import Broker, Store
 from bus.process.closure import from_closure
+from bus.process.definition import StepDefinition
 from bus.runtime.dispatcher import Dispatcher
 from bus.runtime.epoch import connect
 from bus.runtime.host import AgencyHost
@@ -308,20 +309,28 @@ def _refuse_missing_operations(workspace: Workspace, store: Store) -> None:
         if closure is None:
             continue
         definition, _ = from_closure(closure)
-        for step in definition.steps.values():
-            manifest = workspace.adapters.get(step.provider)
-            wanted = {step.operation} | ({step.compensate.operation} if step.compensate else set())
-            missing = set() if step.desk else wanted - set(manifest.operations if manifest else ())
-            faults += [
-                Fault(
-                    code="operation-in-use",
-                    message=f"Open requests of {definition.service} need {one} of {step.provider}; it is gone.",
-                    mend="Offer it until those requests have ended.",
-                )
-                for one in sorted(missing)
-            ]
+        faults += [
+            Fault(
+                code="operation-in-use",
+                message=f"Open requests of {definition.service} need {operation} of {agency}; it is gone.",
+                mend="Offer it until those requests have ended.",
+            )
+            for step in definition.steps.values()
+            for agency in step.providers
+            if not step.is_desk(agency)
+            for operation in sorted(_operations(step) - _offered(workspace, agency))
+        ]
     if faults:
         raise ConfigurationError(tuple(faults))
+
+
+def _operations(step: StepDefinition) -> set[str]:
+    return {step.operation} | ({step.compensate.operation} if step.compensate else set())
+
+
+def _offered(workspace: Workspace, agency: str) -> set[str]:
+    manifest = workspace.adapters.get(agency)
+    return set(manifest.operations) if manifest else set()
 
 
 # --- simulators -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from bus.catalog.workspace import AdapterManifest, Agency
 from bus.config import duration
 from bus.message.text import Text
 from bus.process.definition import (
+    DESK_REPEAT,
     Backoff,
     Compensation,
     Condition,
@@ -23,9 +24,6 @@ from bus.process.definition import (
     Value,
 )
 from bus.process.mapping import parse_path
-
-#: A desk sends nothing, but what a clerk has done once is done: nobody does it again to be sure.
-_DESK_REPEAT = Repeat(kind="at_most_once")
 
 
 def build_agencies(routes: Mapping[str, Any]) -> dict[str, Agency]:
@@ -126,7 +124,7 @@ class _Builder:
 
     def _repeat(self, provider: str, operation: str) -> Repeat:
         if provider in self._desks:
-            return _DESK_REPEAT
+            return DESK_REPEAT
         return self._adapters[provider].operations[operation].repeat
 
 

@@ -88,8 +88,8 @@ class _Stage:
 
     def __post_init__(self) -> None:
         self.definition = self.parts.workspace.services[_SERVICE].definition
-        self.registry = self.definition.steps[_REGISTRY_STEP].provider
-        desk = self.definition.steps[_DESK_STEP].provider
+        self.registry = self.definition.steps[_REGISTRY_STEP].party
+        desk = self.definition.steps[_DESK_STEP].party
         token = mint_token(self.parts.store, "demo", Role.ADMIN)
         self.portal = Client(self.address, token, agency=next(iter(self.definition.consumers)))
         self.clerk = Client(self.address, token, agency=desk)

@@ -34,15 +34,16 @@ class Doorman:
             raise UnauthenticatedError(
                 "There is no bearer token.", code="token-missing", mend="Send the header Authorization: Bearer TOKEN."
             )
-        return self._for_agency(await self._caller(token.strip()), request.headers.get("bus-agency"))
+        caller = await self.caller(token_hash(token.strip()))
+        return self._for_agency(caller, request.headers.get("bus-agency"))
 
-    async def _caller(self, token: str) -> Caller:
-        hash_ = token_hash(token)
+    async def caller(self, hash_: str) -> Caller:
+        """The holder of the token with this hash; UnauthenticatedError if nobody has it."""
         known = self._seen.get(hash_)
         now = time.monotonic()
         if known is not None and known[1] > now:
             return known[0]
-        caller = await run_in_threadpool(caller_of, self._context.store, token)
+        caller = await run_in_threadpool(caller_of, self._context.store, hash_)
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen.clear()
         self._seen[hash_] = (caller, now + _REMEMBERED)

@@ -13,6 +13,7 @@ import uvicorn
 from bus.errors import TransientError
 from bus.gateway.app import create_app
 from bus.operations.context import Context
+from bus.operations.door import Pages
 
 _START_WITHIN = 10.0
 
@@ -38,15 +39,15 @@ def address_of(listening: socket.socket) -> str:
     return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def serve_until_told(context: Context, listening: socket.socket) -> None:
+def serve_until_told(context: Context, listening: socket.socket, pages: Pages | None = None) -> None:
     """Answer until SIGTERM or SIGINT; what is being answered then may end within the drain time."""
-    _server(context).run(sockets=[listening])
+    _server(context, pages).run(sockets=[listening])
 
 
 @contextmanager
-def serving(context: Context) -> Iterator[str]:
+def serving(context: Context, pages: Pages | None = None) -> Iterator[str]:
     """A gateway on a free port beside this program, until the end of the ``with``; its address."""
-    server = _server(context)
+    server = _server(context, pages)
     with listen(0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="gateway", daemon=True)
         thread.start()
@@ -57,9 +58,9 @@ def serving(context: Context) -> Iterator[str]:
             thread.join(_START_WITHIN)
 
 
-def _server(context: Context) -> uvicorn.Server:
+def _server(context: Context, pages: Pages | None) -> uvicorn.Server:
     bound = max(1, context.settings.drain_within // 1000)
-    app = create_app(context)
+    app = create_app(context, pages)
     return uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=bound, server_header=False)
     )

@@ -81,9 +81,9 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def caller_of(store: Store, token: str) -> Caller:
-    """The holder of a token; an UnauthenticatedError if nobody has it."""
-    found = store.token(token_hash(token))
+def caller_of(store: Store, hash_: str) -> Caller:
+    """The holder of the token with this hash; an UnauthenticatedError if nobody has it."""
+    found = store.token(hash_)
     if found is None:
         raise UnauthenticatedError(
             "Nobody has this token.",

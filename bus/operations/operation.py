@@ -62,6 +62,10 @@ def _always_ok(_: Any) -> int:
     return 200
 
 
+def _no_headers(_: Any) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[I, O]):
     """One thing that can be done: ``bus NOUN VERB``, a route under ``/v1``, a line of the documentation."""
@@ -82,8 +86,12 @@ class Operation(Generic[I, O]):
     function: Function[I, O]
     #: HTTP status of an output.
     status: Callable[[O], int] = _always_ok
-    #: For an input with ``wait``: whether this output need not be waited for any longer.
+    #: HTTP headers that go with an output.
+    headers: Callable[[O], Mapping[str, str]] = _no_headers
+    #: For a read with ``wait``: whether this output need not be waited for any longer.
     settled: Callable[[I, O], bool] | None = None
+    #: For a change with ``wait``: what is answered in place of the output (with 200) once it is there; None before.
+    awaited: Callable[[Context, Caller, O], Any] | None = None
 
     @property
     def name(self) -> str:

@@ -198,8 +198,8 @@ def _step(context: Context, request: Request, definition: Definition, step: Step
     return StepView(
         step=defined.name,
         title=defined.title,
-        agency=defined.provider,
-        agency_name=context.agency_name(defined.provider),
+        agency=step.agency,
+        agency_name=context.agency_name(step.agency),
         state=state,
         state_title=title,
         inside=_inside(step) if inside else None,

@@ -162,8 +162,8 @@ def show_service(context: Context, caller: Caller, given: OneService) -> Service
             ServiceStep(
                 step=step.name,
                 title=step.title,
-                agency=step.provider,
-                agency_name=context.agency_name(step.provider),
+                agency=step.party,
+                agency_name=context.agency_name(step.party),
                 operation=step.operation,
                 needs=step.needs,
                 optional=step.optional,

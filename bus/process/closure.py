@@ -18,6 +18,7 @@ from bus.process.definition import (
     Const,
     Definition,
     Grant,
+    OneOf,
     Path,
     Purpose,
     Repeat,
@@ -145,11 +146,13 @@ def _step_out(step: StepDefinition) -> Data:
     return {
         "name": step.name,
         "title": step.title.to_json(),
-        "provider": step.provider,
+        "provider": _provider_out(step.provider),
         "operation": step.operation,
         "input": _values_out(step.input),
         "repeat": _repeat_out(step.repeat),
         "desk": step.desk,
+        "for_each": None if step.for_each is None else str(step.for_each),
+        "most": step.most,
         "needs": list(step.needs),
         "when": _condition_out(step.when),
         "optional": step.optional,
@@ -167,11 +170,13 @@ def _step_in(data: Data) -> StepDefinition:
     return StepDefinition(
         name=data["name"],
         title=Text(**data["title"]),
-        provider=data["provider"],
+        provider=_provider_in(data["provider"]),
         operation=data["operation"],
         input=_values_in(data["input"]),
         repeat=Repeat(**data["repeat"]),
         desk=data["desk"],
+        for_each=None if data.get("for_each") is None else parse_path(data["for_each"]),
+        most=data.get("most", 0),
         needs=tuple(data["needs"]),
         when=_condition_in(data["when"]),
         optional=data["optional"],
@@ -182,6 +187,25 @@ def _step_in(data: Data) -> StepDefinition:
         on_deadline=data["on_deadline"],
         backoff=_backoff_in(data["backoff"]),
         compensate=_compensation_in(data["compensate"]),
+    )
+
+
+def _provider_out(provider: str | OneOf) -> Data | str:
+    if isinstance(provider, str):
+        return provider
+    return {
+        "one_of": provider.group,
+        "by": str(provider.by),
+        "members": dict(provider.members),
+        "desks": sorted(provider.desks),
+    }
+
+
+def _provider_in(data: Data | str) -> str | OneOf:
+    if isinstance(data, str):
+        return data
+    return OneOf(
+        group=data["one_of"], by=parse_path(data["by"]), members=data["members"], desks=frozenset(data["desks"])
     )
 
 

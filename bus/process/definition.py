@@ -71,6 +71,23 @@ class Repeat:
     absence_proof_after: Milliseconds = 0
 
 
+#: A desk sends nothing, but what a clerk has done once is done: nobody does it again to be sure.
+DESK_REPEAT = Repeat(kind="at_most_once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOf:
+    """A provider chosen for each request from a group of agencies of one kind."""
+
+    group: str
+    #: Where the code of the member stands: in the request, in an earlier step's output, or in the item.
+    by: Path
+    #: Code -> agency id.
+    members: Mapping[str, str]
+    #: Those of the agencies that clerks answer.
+    desks: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
     """How to take back a succeeded step: an interaction of its own."""
@@ -88,13 +105,16 @@ class StepDefinition:
 
     name: str
     title: Text
-    provider: str
+    provider: str | OneOf
     operation: str
     #: Target member -> where its value comes from.
     input: Mapping[str, Value]
     repeat: Repeat
-    #: Answered by clerks in the bus's own store; nothing is ever sent.
+    #: Answered by clerks in the bus's own store; nothing is ever sent. Of a `OneOf`, each member says so for itself.
     desk: bool = False
+    #: A list of which each item is a row of its own; at most ``most`` of them.
+    for_each: Path | None = None
+    most: int = 0
     needs: tuple[str, ...] = ()
     when: Condition | None = None
     optional: bool = False
@@ -106,6 +126,20 @@ class StepDefinition:
     on_deadline: OnDeadline = "park"
     backoff: Backoff = Backoff()
     compensate: Compensation | None = None
+
+    @property
+    def party(self) -> str:
+        """The agency, or the group of which one member will be chosen."""
+        return self.provider if isinstance(self.provider, str) else self.provider.group
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Every agency that may be asked."""
+        return (self.provider,) if isinstance(self.provider, str) else tuple(self.provider.members.values())
+
+    def is_desk(self, agency: str) -> bool:
+        """Whether clerks answer for this agency."""
+        return self.desk if isinstance(self.provider, str) else agency in self.provider.desks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,9 +41,10 @@ def _dropped_of(name: str, service: Service, new: Workspace) -> Iterator[Fault]:
 
 def _asked(service: Service) -> Iterator[tuple[str, str]]:
     for step in service.definition.steps.values():
-        yield step.provider, step.operation
-        if step.compensate is not None:
-            yield step.provider, step.compensate.operation
+        for provider in step.providers:
+            yield provider, step.operation
+            if step.compensate is not None:
+                yield provider, step.compensate.operation
 
 
 def _offers(workspace: Workspace, provider: str, operation: str) -> bool:
