@@ -67,6 +67,12 @@ _ADVICE: Mapping[str, Advice] = {
         "بيانات المهمة تخالف عقد العملية، ولم يُرسل شيء.",
         *_REPLAY,
     ),
+    "provider_unknown": _advice(
+        "The group has no member with the code that the data names; nobody was asked.",
+        "لا يوجد في المجموعة عضو بالرمز الوارد في البيانات، ولم تُسأل أي جهة.",
+        "Find out which agency was meant: add it to the group for requests to come, and give this step up.",
+        "تحققوا من الجهة المقصودة: أضيفوها إلى المجموعة للطلبات القادمة، وأوقفوا هذه الخطوة.",
+    ),
     "invalid_input": _advice(
         "The host refused the task's data; nothing was done.", "رفض المضيف بيانات المهمة ولم يُنفَّذ شيء.", *_REPLAY
     ),

@@ -49,6 +49,8 @@ class DeskLine:
     row: str
     request_id: str
     step: str
+    #: Of a step that is done for each item of a list, which one.
+    item: int | None
     agency: str
     operation: str
     attempt: int
@@ -95,6 +97,7 @@ class DeskView:
     request_id: str
     service_title: Text
     step: str
+    item: int | None
     step_title: Text
     agency: str
     operation: str
@@ -203,6 +206,7 @@ def _view(context: Context, row: DeskRow, *, reads: bool) -> DeskView:
         request_id=row.request_id,
         service_title=definition.title,
         step=row.step.step,
+        item=row.step.item,
         step_title=definition.steps[row.step.step].title,
         agency=row.agency,
         operation=row.operation,
@@ -223,6 +227,7 @@ def _line(row: DeskRow) -> DeskLine:
         row=str(row.key),
         request_id=row.request_id,
         step=row.step.step,
+        item=row.step.item,
         agency=row.agency,
         operation=row.operation,
         attempt=row.attempt,

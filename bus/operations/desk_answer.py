@@ -94,6 +94,7 @@ class Answered:
     row: str
     request_id: str
     step: str
+    item: int | None
     step_state: str
     request_state: str
 
@@ -216,6 +217,7 @@ def _answered(context: Context, caller: Caller, row: DeskRow, decided: Decided) 
         row=str(row.key),
         request_id=request.id,
         step=row.step.step,
+        item=row.step.item,
         step_state=request.steps[row.step].state.value,
         request_state=request.state.value,
     )

@@ -47,6 +47,7 @@ class FailureLine:
     agency: str | None
     request_id: str | None
     step: str | None
+    item: int | None
     opened_at: str
     closed_at: str | None
     how_closed: str | None
@@ -231,6 +232,7 @@ def _line(row: FailureRow) -> FailureLine:
         agency=row.agency,
         request_id=row.request_id,
         step=row.step.step if row.step else None,
+        item=row.step.item if row.step else None,
         opened_at=to_rfc3339(row.opened_at),
         closed_at=when(row.closed_at),
         how_closed=row.how_closed,

@@ -27,7 +27,7 @@ from bus.ports import Decided, Incoming, Line, Payload
 from bus.process.closure import input_contract
 from bus.process.event import CancelAsked, Supplemented
 from bus.process.mapping import patch
-from bus.process.state import Request, RequestState, Step, StepState
+from bus.process.state import Request, RequestState, Step, StepKey, StepState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,7 @@ class FactView:
     at: str
     kind: str
     step: str | None
+    item: int | None
     step_kind: str | None
     provider: str | None
     #: State of the step or the request after it, where it changed.
@@ -135,6 +136,17 @@ class Supplement:
             ),
         ),
     ] = None
+    item: Annotated[
+        int | None,
+        Field(ge=0, lt=2**31),
+        Given(
+            place="member",
+            summary=Text(
+                en="The item of the step that asked; needed only where several wait.",
+                ar="عنصر الخطوة الذي طلب؛ يلزم فقط عند انتظار أكثر من عنصر.",
+            ),
+        ),
+    ] = None
     attempt: Annotated[
         int | None,
         Field(ge=1, lt=2**53),
@@ -184,7 +196,7 @@ def cancel(context: Context, caller: Caller, given: Cancel) -> Command[Moved]:
 def supplement(context: Context, caller: Caller, given: Supplement) -> Command[Moved]:
     """The asked values replace those in the step's own data; the step runs again with a new attempt."""
     request = request_of(context, caller, given.request)
-    step = _returned_step(request, given.step)
+    step = _returned_step(request, given.step, given.item)
     definition, contracts = context.pinned(request.revision)
     data = patch(task_data(context, step), given.values, step.asked)
     contracts.check(input_contract(definition.steps[step.key.step].operation), data)
@@ -233,9 +245,11 @@ def when(instant: Instant | None) -> str | None:
     return None if instant is None else to_rfc3339(instant)
 
 
-def _returned_step(request: Request, name: str | None) -> Step:
+def _returned_step(request: Request, name: str | None, item: int | None) -> Step:
     waiting = [
-        step for step in request.steps.values() if step.state is StepState.RETURNED and name in {None, step.key.step}
+        step
+        for step in request.steps.values()
+        if step.state is StepState.RETURNED and name in {None, step.key.step} and item in {None, step.key.item}
     ]
     if not waiting:
         raise ConflictError(
@@ -244,15 +258,20 @@ def _returned_step(request: Request, name: str | None) -> Step:
             mend="Look at the request: the step may have gone on, or its time may be over.",
         )
     if len(waiting) > 1:
-        names = ", ".join(sorted({step.key.step for step in waiting}))
+        names = ", ".join(sorted(row_name(step.key) for step in waiting))
         fault = Fault(
             code="step-needed",
             message="Several steps wait for the applicant.",
-            mend=f"Name one of: {names}.",
+            mend=f"Name one of: {names}; what follows / is the item.",
             pointer="/step",
         )
         raise InvalidMessageError((fault,))
     return waiting[0]
+
+
+def row_name(key: StepKey) -> str:
+    """A row as people call it: the step, with ``/item`` where it is one of several."""
+    return key.step if key.item is None else f"{key.step}/{key.item}"
 
 
 def _line(line: Line) -> RequestLine:
@@ -278,6 +297,7 @@ def _fact(fact: Fact, caller: Caller) -> FactView:
         at=to_rfc3339(fact.at),
         kind=fact.kind,
         step=fact.step,
+        item=fact.item,
         step_kind=fact.step_kind,
         provider=fact.provider,
         state=str(state["state"]) if "state" in state else None,

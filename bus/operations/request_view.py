@@ -11,6 +11,7 @@ from pydantic import Field
 from bus.message.envelope import Message, MessageType, decode
 from bus.message.instant import to_rfc3339
 from bus.message.text import Text
+from bus.operations.agency import AgencyView, agencies
 from bus.operations.caller import Caller
 from bus.operations.context import Context
 from bus.operations.given import RequestName, Wait
@@ -19,8 +20,8 @@ from bus.operations.request import request_of, when
 from bus.operations.titles import PUBLIC_STATES, REQUEST_TITLES, STEP_TITLES, TAKEN_BACK
 from bus.ports import DeskClaim, FailureRow
 from bus.process.definition import Definition
-from bus.process.state import ALIVE, Kind, Request, Step, StepState
-from bus.process.wire import taken_back
+from bus.process.state import ALIVE, FINAL, Kind, Request, Step, StepState
+from bus.process.wire import in_order, taken_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,6 @@ class StepInside:
     """What only those who run the bus see of a step."""
 
     kind: str
-    item: int | None
     effect: str
     edit: int
     attempt: int
@@ -55,7 +55,8 @@ class StepInside:
     reason: str | None
     left_behind: bool
     changed_by: str | None
-    changed_at: str | None
+    #: The journal of the host that was asked.
+    journal_id: str | None
     #: Name of the timer -> when it is due.
     timers: dict[str, str]
 
@@ -65,11 +66,17 @@ class StepView:
     """One step. A consumer sees a simpler state: how the bus gets on with an agency is not its business."""
 
     step: str
+    #: Of a step that is done for each item of a list, which one: counted from 0.
+    item: int | None
     title: Text
+    #: "" where no agency could be chosen.
     agency: str
     agency_name: Text
     state: str
     state_title: Text
+    #: When it came into this state, and by when its agency is to have answered.
+    since: str | None
+    expected_by: str | None
     inside: StepInside | None
 
 
@@ -78,6 +85,7 @@ class AskedView:
     """What one step asks of the applicant."""
 
     step: str
+    item: int | None
     title: Text
     #: To be named in the supplement.
     attempt: int
@@ -104,6 +112,7 @@ class OpenFailure:
     key: str
     code: str
     step: str | None
+    item: int | None
     agency: str | None
     opened_at: str
 
@@ -113,6 +122,7 @@ class ClaimView:
     """A clerk took a task of this request, and could read its data from then on."""
 
     step: str
+    item: int | None
     clerk: str
     at: str
 
@@ -139,6 +149,8 @@ class RequestView:
     asked: tuple[AskedView, ...]
     #: For its consumer, once it has ended.
     result: ResultView | None
+    #: For those who run the bus: the providers that it concerns, with their hosts.
+    hosts: tuple[AgencyView, ...]
     #: For those who run the bus.
     failures: tuple[OpenFailure, ...]
     #: For those who run the bus.
@@ -151,7 +163,7 @@ def show_request(context: Context, caller: Caller, given: ShowRequest) -> Reques
     definition, _ = context.pinned(request.revision)
     submission = context.store.submission_of(request.id)
     told = () if caller.sees_all else _told(context, request)
-    rows = request.steps.values()
+    rows = [step for _, step in in_order(request, definition)]
     return RequestView(
         request_id=request.id,
         tracking=submission.tracking if submission else "",
@@ -174,6 +186,7 @@ def show_request(context: Context, caller: Caller, given: ShowRequest) -> Reques
         ),
         asked=tuple(_asked(definition, step, told) for step in rows if step.state is StepState.RETURNED),
         result=_result(told),
+        hosts=_hosts(context, request) if caller.sees_all else (),
         failures=tuple(_failure(row) for row in context.store.open_failures(request.id)) if caller.sees_all else (),
         desk_claims=tuple(_claim(each) for each in context.store.desk_claims(request.id)) if caller.sees_all else (),
     )
@@ -197,11 +210,14 @@ def _step(context: Context, request: Request, definition: Definition, step: Step
     defined = definition.steps[step.key.step]
     return StepView(
         step=defined.name,
+        item=step.key.item,
         title=defined.title,
         agency=step.agency,
         agency_name=context.agency_name(step.agency),
         state=state,
         state_title=title,
+        since=when(step.changed_at or request.accepted_at),
+        expected_by=None if step.state in FINAL else when(step.expires_at),
         inside=_inside(step) if inside else None,
     )
 
@@ -211,7 +227,6 @@ def _inside(step: Step) -> StepInside:
     timers = {name.removesuffix("_at"): getattr(step, name) for name in names}
     return StepInside(
         kind=step.key.kind.value,
-        item=step.key.item,
         effect=step.effect.value,
         edit=step.edit,
         attempt=step.attempt,
@@ -219,7 +234,7 @@ def _inside(step: Step) -> StepInside:
         reason=step.reason,
         left_behind=step.left_behind,
         changed_by=step.changed_by,
-        changed_at=when(step.changed_at),
+        journal_id=step.journal_id,
         timers={name: to_rfc3339(at) for name, at in timers.items() if at is not None},
     )
 
@@ -233,17 +248,27 @@ def _asked(definition: Definition, step: Step, told: Iterable[Message]) -> Asked
     questions = [
         message.data
         for message in told
-        if message.envelope.type is MessageType.REQUEST_RETURNED
-        and (message.envelope.step or (message.data or {}).get("step")) == step.key.step
+        if message.envelope.type is MessageType.REQUEST_RETURNED and _speaks_of(message, step)
     ]
     return AskedView(
         step=step.key.step,
+        item=step.key.item,
         title=definition.steps[step.key.step].title,
         attempt=step.attempt,
         pointers=step.asked,
         until=when(step.until_at),
         question=questions[-1] if questions else None,
     )
+
+
+def _speaks_of(message: Message, step: Step) -> bool:
+    data = message.data or {}
+    return (data.get("step"), data.get("item")) == (step.key.step, step.key.item)
+
+
+def _hosts(context: Context, request: Request) -> tuple[AgencyView, ...]:
+    asked = {step.agency for step in request.steps.values()}
+    return tuple(view for view in agencies(context) if view.agency in asked)
 
 
 def _result(told: tuple[Message, ...]) -> ResultView | None:
@@ -259,10 +284,11 @@ def _failure(row: FailureRow) -> OpenFailure:
         key=str(row.key),
         code=row.code,
         step=row.step.step if row.step else None,
+        item=row.step.item if row.step else None,
         agency=row.agency,
         opened_at=to_rfc3339(row.opened_at),
     )
 
 
 def _claim(claim: DeskClaim) -> ClaimView:
-    return ClaimView(step=claim.step.step, clerk=claim.clerk, at=to_rfc3339(claim.at))
+    return ClaimView(step=claim.step.step, item=claim.step.item, clerk=claim.clerk, at=to_rfc3339(claim.at))

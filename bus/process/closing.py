@@ -5,8 +5,9 @@ from __future__ import annotations
 from bus.message.reply import Effect
 from bus.process import look_up, moves
 from bus.process.decision import SendQuery, TellEnd
-from bus.process.definition import Definition
+from bus.process.definition import Definition, StepDefinition
 from bus.process.draft import Draft
+from bus.process.planning import plan_without
 from bus.process.state import FINAL, Kind, Request, RequestState, Step, StepKey, StepState
 from bus.process.table import CLOSING
 from bus.process.taking_back import list_behind, take_back
@@ -110,20 +111,30 @@ def _cause_of_closing(draft: Draft) -> RequestState | None:
 
 
 def _meet_needs(draft: Draft) -> None:
-    # Rows stand in topological order, so one pass carries a skip through to those that need it.
-    for key, step in draft.request.steps.items():
-        if step.state is not StepState.WAITING or key.kind is not Kind.TASK:
-            continue
-        definition = draft.definition.steps[key.step]
-        if all(_met(draft, need) for need in definition.needs):
-            if definition.when is not None and not draft.request.conditions.get(key.step, False):
-                moves.skip(draft, key, "when")
-            else:
-                moves.become_ready(draft, key)
+    plan_without(draft)
+    # The definition is in topological order, so one pass carries a skip through to those that need it.
+    for name, definition in draft.definition.steps.items():
+        waiting = [row for row in draft.rows(name) if row.state is StepState.WAITING]
+        if waiting and all(_met(draft, need) for need in definition.needs):
+            for row in waiting:
+                _begin(draft, row.key, definition)
+
+
+def _begin(draft: Draft, key: StepKey, definition: StepDefinition) -> None:
+    if definition.when is not None and not draft.request.conditions.get(key.step, False):
+        moves.skip(draft, key, "when")
+    elif definition.for_each is not None and key.item is None:
+        moves.skip(draft, key, "empty")
+    else:
+        moves.become_ready(draft, key)
 
 
 def _met(draft: Draft, need: str) -> bool:
-    step, definition = draft.request.steps[StepKey(step=need)], draft.definition.steps[need]
+    rows, definition = draft.rows(need), draft.definition.steps[need]
+    return bool(rows) and all(_is_met(row, definition) for row in rows)
+
+
+def _is_met(step: Step, definition: StepDefinition) -> bool:
     match step.state:
         case StepState.SUCCEEDED | StepState.SKIPPED | StepState.EXPIRED:
             return True

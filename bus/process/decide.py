@@ -22,7 +22,9 @@ from bus.process.event import (
     TimerFired,
     Unbuildable,
 )
+from bus.process.planning import new_rows
 from bus.process.reply import replied
+from bus.process.rows import NewRow, is_plain
 from bus.process.state import Request, RequestState, StepState
 from bus.process.timer import epoch_began, fired
 
@@ -45,13 +47,18 @@ def accept(event: Submitted, now: Instant, definition: Definition, settings: Set
         deadline_at=deadline_at,
         warn_at=now + round(definition.deadline * settings.request_warn_at),
         conditions=dict(event.conditions),
-        steps=[
-            {"step": step.name, "agency": step.provider, **({"desk": True} if step.desk else {})}
-            for step in definition.steps.values()
-        ],
+        steps=new_rows([*_plain_rows(definition), *event.rows]),
     )
     settle(draft)
     return draft.decision()
+
+
+def _plain_rows(definition: Definition) -> list[NewRow]:
+    return [
+        NewRow(step=step.name, item=None, agency=step.party, desk=step.desk)
+        for step in definition.steps.values()
+        if is_plain(step)
+    ]
 
 
 def decide(

@@ -8,7 +8,7 @@ from bus.audit.fact import Fact
 from bus.config import Settings
 from bus.message.instant import Instant, Milliseconds
 from bus.process.decision import CloseDesk, Decision, FailureClosed, FailureOpened, Send
-from bus.process.definition import Backoff, Compensation, Definition, Repeat, StepDefinition
+from bus.process.definition import DESK_REPEAT, Backoff, Compensation, Definition, Repeat, StepDefinition
 from bus.process.event import Event, Replied
 from bus.process.evolve import evolve
 from bus.process.state import ALIVE, Kind, Request, RequestState, Step, StepKey, StepState
@@ -45,6 +45,13 @@ class Draft:
         """The row as it is so far."""
         return self.request.steps[key]
 
+    def rows(self, step: str) -> tuple[Step, ...]:
+        """The task rows of a step: one, one for each item, or none as long as nobody knows how many."""
+        row = self.request.steps.get(StepKey(step=step))
+        if row is not None:
+            return (row,)
+        return tuple(row for key, row in self.request.steps.items() if key.step == step and key.kind is Kind.TASK)
+
     def defined(self, key: StepKey) -> StepDefinition:
         """The definition of the row's step."""
         return self.definition.steps[key.step]
@@ -58,6 +65,8 @@ class Draft:
 
     def repeat(self, key: StepKey) -> Repeat:
         """What trying the row's operation again may do."""
+        if self.step(key).desk:
+            return DESK_REPEAT
         return self.compensation(key).repeat if key.kind is Kind.COMPENSATION else self.defined(key).repeat
 
     def backoff(self, key: StepKey) -> Backoff:

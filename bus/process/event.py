@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from bus.message.instant import Instant
 from bus.message.reply import Reply
+from bus.process.rows import NewRow
 from bus.process.state import StepKey
 
 Timer: TypeAlias = Literal["answer", "ask", "next", "deadline", "until", "warn"]
@@ -28,6 +29,8 @@ class Submitted:
     data_id: int
     message_id: str
     conditions: Mapping[str, bool] = field(default_factory=dict)
+    #: The rows that the request decides, of steps with items or with a chosen provider.
+    rows: tuple[NewRow, ...] = ()
     #: Names of the submitted fields.
     fields: tuple[str, ...] = ()
     actor: str | None = None
@@ -49,6 +52,8 @@ class Replied:
     digest: str
     #: ``when`` conditions that this reply's data decides.
     conditions: Mapping[str, bool] = field(default_factory=dict)
+    #: The rows that this reply's data decides, of steps with items or with a chosen provider.
+    rows: tuple[NewRow, ...] = ()
     #: Names of the fields that were disclosed.
     fields: tuple[str, ...] = ()
     #: The clerk, for a desk.
@@ -153,6 +158,7 @@ class AnsweredByHand:
     actor: str
     reason: str
     conditions: Mapping[str, bool] = field(default_factory=dict)
+    rows: tuple[NewRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

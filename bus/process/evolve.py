@@ -44,7 +44,7 @@ def evolve(request: Request, fact: Fact) -> Request:
     conditions = changes.pop("conditions", None)
     steps: Mapping[StepKey, Step] = request.steps
     if "steps" in changes:
-        steps = {row.key: row for row in map(_new_step, changes.pop("steps"))}
+        steps = {**steps, **{row.key: row for row in map(_new_step, changes.pop("steps"))}}
     if fact.step is not None:
         key = StepKey(step=fact.step, item=fact.item, kind=Kind(fact.step_kind or Kind.TASK))
         steps = {**steps, key: _evolve_step(steps.get(key) or Step(key=key), fact, changes)}

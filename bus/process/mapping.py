@@ -15,7 +15,7 @@ from bus.process.definition import Condition, Const, Definition, Path, Value
 _ABSENT: Any = object()
 
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_NO_STEPS: Mapping[str, Data] = {}
+_NO_STEPS: Mapping[str, Any] = {}
 
 
 def parse_path(text: str) -> Path:
@@ -39,14 +39,15 @@ def resolve(
     values: Mapping[str, Value],
     *,
     request: Data,
-    steps: Mapping[str, Data],
-    item: Data | None = None,
+    steps: Mapping[str, Any],
+    item: Any = None,
     own_input: Data | None = None,
 ) -> dict[str, Any]:
     """The object that ``values`` describe; a member whose source is absent is left out.
 
-    ``steps`` holds the output of every step that succeeded, by name; a step without output is absent. ``own_input``
-    is what a step was given, for its compensation.
+    ``steps`` holds the output of every step that succeeded, by name; a step without output is absent, and one with
+    items has a list of outputs, of which a path reads the list of one member. ``item`` is the item of the list that
+    the step is asked about. ``own_input`` is what a step was given, for its compensation.
     """
     roots = {"request": request, "item": item, "input": own_input}
     found = {}
@@ -60,7 +61,13 @@ def resolve(
     return found
 
 
-def holds(condition: Condition, request: Data, steps: Mapping[str, Data]) -> bool:
+def find(path: Path, *, request: Data, steps: Mapping[str, Any], item: Any = None) -> Any:
+    """What stands at the path; None where nothing does."""
+    value = _follow(path, {"request": request, "item": item}, steps)
+    return None if value is _ABSENT else value
+
+
+def holds(condition: Condition, request: Data, steps: Mapping[str, Any]) -> bool:
     """Whether the path is present and not false, or, with ``among``, is one of those values."""
     value = _follow(condition.path, {"request": request}, steps)
     if value is _ABSENT:
@@ -138,8 +145,15 @@ def split_pointer(pointer: str) -> tuple[str, ...]:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
 
 
-def _follow(path: Path, roots: Mapping[str, Data | None], steps: Mapping[str, Data]) -> Any:
+def _follow(path: Path, roots: Mapping[str, Any], steps: Mapping[str, Any]) -> Any:
     value: Any = steps.get(path.step, _ABSENT) if path.root == "steps" else roots.get(path.root)
+    if path.root == "steps" and isinstance(value, list):
+        found = (_walk(path, one) for one in value)
+        return [one for one in found if one is not _ABSENT]
+    return _walk(path, value)
+
+
+def _walk(path: Path, value: Any) -> Any:
     for member in path.members:
         if not isinstance(value, Mapping) or member not in value:
             return _ABSENT

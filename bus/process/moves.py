@@ -9,6 +9,7 @@ from bus.process.clock import STILL, decided_at, passed, renewed, resting, runni
 from bus.process.decision import TellReturned
 from bus.process.draft import Draft
 from bus.process.event import AnsweredByHand, Replied
+from bus.process.planning import plan
 from bus.process.retry import delay, doubling
 from bus.process.state import Kind, StepKey, StepState
 from bus.process.taking_back import can_leave_something, take_back
@@ -17,8 +18,14 @@ from bus.process.taking_back import can_leave_something, take_back
 
 
 def become_ready(draft: Draft, key: StepKey, *, renew: bool = False, **changes: Any) -> None:
-    """The row may be dispatched and its clock runs; ``renew``: a person decided so, a used-up clock begins anew."""
+    """The row may be dispatched and its clock runs; ``renew``: a person decided so, a used-up clock begins anew.
+
+    A row for which no provider could be chosen waits for a person instead.
+    """
     step = draft.step(key)
+    if not step.agency:
+        park(draft, key, "provider_unknown")
+        return
     clock = renewed(draft, step) if renew else running(draft, step)
     fields = {**STILL, "state": StepState.READY, "reason": None, "asked": [], "left_behind": False, **clock, **changes}
     draft.change(key, "step_ready", **fields)
@@ -78,6 +85,7 @@ def succeed(draft: Draft, key: StepKey, event: Replied | AnsweredByHand, **chang
     if event.conditions:
         fields["conditions"] = dict(event.conditions)
     draft.change(key, "step_succeeded", **STILL, state=StepState.SUCCEEDED, **fields)
+    plan(draft, event.rows)
     if not draft.open and key.kind is Kind.TASK:
         take_back(draft, key)
 

@@ -105,47 +105,59 @@ def _superseded(request: Request, step: Step) -> str | None:
 
 def returned(request: Request, key: StepKey, reply: Data, until: Instant | None, now: Instant) -> Message:
     """Tells the consumer what the applicant must bring, until when."""
-    data = {"step": key.step, "needs": reply["needs"], **({"until": to_rfc3339(until)} if until is not None else {})}
+    data = {"step": key.step, "needs": reply["needs"]}
+    data |= {} if key.item is None else {"item": key.item}
+    data |= {} if until is None else {"until": to_rfc3339(until)}
     return _to_consumer(request, MessageType.REQUEST_RETURNED, data, now)
 
 
 def result(
-    request: Request, definition: Definition, output: Data | None, refusals: Mapping[str, Data], now: Instant
+    request: Request, definition: Definition, output: Data | None, refusals: Mapping[StepKey, Data], now: Instant
 ) -> Message:
     """The one result: the granted part of the output, or the reasons for each step and no data.
 
-    ``refusals``: by step, the agency's own words for its "no", in both languages.
+    ``refusals``: by row, the agency's own words for its "no", in both languages.
     """
     grant = definition.consumers.get(request.consumer)
     data: dict[str, Any] = {"outcome": request.state.value}
     if output is not None:
         kept, withheld = cut(output, grant.fields if grant else ())
         data |= {"result": kept, **({"withheld": list(withheld)} if withheld else {})}
-    data["steps"] = _reasons(request, refusals)
+    data["steps"] = _reasons(request, definition, refusals)
     left = left_behind(request)
     return _to_consumer(request, _OUTCOME_TYPES[request.state], data | ({"left_behind": left} if left else {}), now)
 
 
 def left_behind(request: Request) -> list[str]:
-    """Names of the steps whose effect may still exist though the request does not stand by it."""
+    """The steps (with items: ``step/item``) whose effect may still exist though the request does not stand by it."""
     compensating = {StepState.PARKED, StepState.FAILED}
     names = (
-        key.step
+        key.step if key.item is None else f"{key.step}/{key.item}"
         for key, step in request.steps.items()
         if step.left_behind or (key.kind is Kind.COMPENSATION and step.state in compensating)
     )
     return list(dict.fromkeys(names))
 
 
-def _reasons(request: Request, refusals: Mapping[str, Data]) -> list[dict[str, Any]]:
+def _reasons(request: Request, definition: Definition, refusals: Mapping[StepKey, Data]) -> list[dict[str, Any]]:
     return [
-        {"step": key.step, "state": step.state.value}
+        {"step": key.step}
+        | ({} if key.item is None else {"item": key.item})
+        | {"state": step.state.value}
         | ({"reason": step.reason} if step.reason else {})
-        | ({"text": dict(refusals[key.step])} if key.step in refusals else {})
+        | ({"text": dict(refusals[key])} if key in refusals else {})
         | ({"taken_back": True} if taken_back(request, key) else {})
-        for key, step in request.steps.items()
+        for key, step in in_order(request, definition)
         if key.kind is Kind.TASK
     ]
+
+
+def in_order(request: Request, definition: Definition) -> list[tuple[StepKey, Step]]:
+    """The rows as people read them: as the service has the steps, item after item, what was done before what undoes."""
+    place = {name: index for index, name in enumerate(definition.steps)}
+    return sorted(
+        request.steps.items(), key=lambda row: (place[row[0].step], row[0].item or 0, row[0].kind is Kind.COMPENSATION)
+    )
 
 
 def taken_back(request: Request, key: StepKey) -> bool:

@@ -136,9 +136,9 @@ class Posting:
         request = self._reading.data(case.request.data_id)
         return resolve(case.pinned.definition.output, request=request, steps=self._reading.outputs(case))
 
-    def _refusals(self, case: Case) -> dict[str, Data]:
+    def _refusals(self, case: Case) -> dict[StepKey, Data]:
         return {
-            key.step: self._reading.data(step.output_id)["data"]["text"]
+            key: self._reading.data(step.output_id)["data"]["text"]
             for key, step in case.request.steps.items()
             if step.state is StepState.REFUSED and key.kind is Kind.TASK and step.output_id is not None
         }

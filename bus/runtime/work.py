@@ -35,6 +35,7 @@ from bus.process.decision import Decision
 from bus.process.event import Dispatched, Event, Held, Replied, Submitted, Unbuildable
 from bus.process.mapping import conditions_from_step, resolve
 from bus.process.reply import answered_row
+from bus.process.rows import NewRow, items_of, rows_after, sources
 from bus.process.state import FINAL, Kind, Request, StepKey
 from bus.process.wire import operation_of, task, task_id
 from bus.runtime.case import Case
@@ -209,10 +210,18 @@ class Work:
         operation = operation_of(case.pinned.definition, key)
         if not case.pinned.contracts.accepts(output_contract(operation), event.reply.data):
             return replace(event, reply=Failed(code="answer_unreadable", effect=Effect.DONE, retryable=False))
-        conditions = {}
-        if key.kind is Kind.TASK:
-            conditions = conditions_from_step(case.pinned.definition, key.step, event.reply.data)
-        return replace(event, conditions=conditions, fields=tuple(event.reply.data))
+        if key.kind is not Kind.TASK:
+            return replace(event, conditions={}, rows=(), fields=tuple(event.reply.data))
+        conditions = conditions_from_step(case.pinned.definition, key.step, event.reply.data)
+        rows = self._rows_after(case, key, event.reply.data)
+        return replace(event, conditions=conditions, rows=rows, fields=tuple(event.reply.data))
+
+    def _rows_after(self, case: Case, key: StepKey, output: Data) -> tuple[NewRow, ...]:
+        definition = case.pinned.definition
+        if not any(key.step in sources(step) for step in definition.steps.values()):
+            return ()
+        outputs = self.reading.outputs(case) | {key.step: output}
+        return rows_after(definition, key.step, self.reading.data(case.request.data_id), outputs)
 
     def _absorb(self, case: Case, decision: Decision) -> None:
         case.absorb(decision)
@@ -339,12 +348,21 @@ class Work:
             return self._sent_data(step.task_id)
         compensate = definition.compensate if key.kind is Kind.COMPENSATION else None
         given = case.request.steps[replace(key, kind=Kind.TASK)].task_id if compensate else None
+        request, outputs = self.reading.data(case.request.data_id), self.reading.outputs(case)
         return resolve(
             compensate.input if compensate else definition.input,
-            request=self.reading.data(case.request.data_id),
-            steps=self.reading.outputs(case),
+            request=request,
+            steps=outputs | self._own_output(case, key),
+            item=None if key.item is None else items_of(definition, request, outputs)[key.item],
             own_input=None if given is None else self._sent_data(given),
         )
+
+    def _own_output(self, case: Case, key: StepKey) -> dict[str, Data]:
+        """What taking back one item reads of its step is the answer about that item alone."""
+        output_id = case.request.steps[replace(key, kind=Kind.TASK)].output_id if key.item is not None else None
+        if key.kind is Kind.TASK or output_id is None:
+            return {}
+        return {key.step: self.reading.data(output_id).get("data") or {}}
 
     def _sent_data(self, task_id: int) -> Data:
         data: Data = self.reading.data(task_id)["data"]

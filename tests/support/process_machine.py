@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from hypothesis import note
@@ -17,6 +18,7 @@ from bus.process.definition import (
     Compensation,
     Condition,
     Definition,
+    OneOf,
     Path,
     Repeat,
     RepeatKind,
@@ -57,6 +59,13 @@ REPEATS = st.sampled_from(KINDS).map(
 )
 DEADLINES = st.sampled_from([None, 20 * MINUTE, 6 * HOUR, 2 * DAY])
 BACKOFFS = st.integers(min_value=1, max_value=4).map(lambda attempts: Backoff(attempts=attempts, first=5 * SECOND))
+#: All kinds of provider may be chosen; the code that chooses is the path to a list only because nobody reads it here.
+_CHOICE = OneOf(
+    group="offices",
+    by=Path(root="request", step="", members=("list",)),
+    members={"1": "tax", "2": "registry", "3": "clerks"},
+    desks=frozenset({"clerks"}),
+)
 COMMANDS = ("give_up", "replay", "edit", "done_by_hand", "refused_by_hand", "skip", "supplement")
 
 
@@ -80,7 +89,15 @@ def routes(draw: st.DrawFn) -> Definition:
 
 
 def _step(draw: st.DrawFn, name: str, needs: tuple[str, ...]) -> StepDefinition:
-    provider = draw(st.sampled_from(["tax", "tax", "registry", "registry", "clerks"]))
+    provider: str | OneOf = draw(st.sampled_from(["tax", "tax", "registry", "registry", "clerks"]))
+    desk = provider == "clerks"
+    source = Path(root="request", step="", members=("list",))
+    from_step = draw(st.booleans())
+    if needs and from_step:
+        source = Path(root="steps", step=needs[0], members=("list",))
+    if draw(st.integers(min_value=0, max_value=4)) == 0:
+        provider, desk = replace(_CHOICE, by=source), False
+    for_each = source if draw(st.integers(min_value=0, max_value=4)) == 0 else None
     when = None
     if draw(st.integers(min_value=0, max_value=3)) == 0:
         root = (
@@ -97,7 +114,9 @@ def _step(draw: st.DrawFn, name: str, needs: tuple[str, ...]) -> StepDefinition:
         operation=f"{name}.do.v1",
         input={},
         repeat=draw(REPEATS),
-        desk=provider == "clerks",
+        desk=desk,
+        for_each=for_each,
+        most=3,
         needs=needs,
         when=when,
         optional=draw(st.integers(min_value=0, max_value=2)) == 0,
@@ -278,6 +297,7 @@ class ProcessMachine(RuleBasedStateMachine):
             message_id=f"clerk-{number}",
             payload_id=number,
             digest=digest,
+            rows=self.world.rows_after(case, step.key) if kind == "completed" else (),
             actor="clerk-7",
         )
         self.world.decide(request_id, event)

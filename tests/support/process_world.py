@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -18,9 +19,10 @@ from bus.message.instant import Instant
 from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Unknown
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision, ResendTask, SendQuery, SendWithdrawal, TellEnd
-from bus.process.definition import Definition
+from bus.process.definition import Definition, StepDefinition
 from bus.process.event import Dispatched, Event, Replied, Submitted, TerminateAsked, Timer, TimerFired
 from bus.process.evolve import replay
+from bus.process.rows import NewRow, is_plain, sources
 from bus.process.state import ALIVE, FINAL, OUTCOMES, Kind, Request, RequestState, Step, StepKey, StepState
 from bus.process.wire import operation_of
 from bus.receiver.ask import Ask, Asked
@@ -87,6 +89,7 @@ class World:
             data_id=self.number(),
             message_id=f"submission-{key}",
             conditions=conditions,
+            rows=self._rows(step for step in definition.steps.values() if not is_plain(step) and not sources(step)),
             fields=("id",),
         )
         self._know_agencies(definition)
@@ -98,16 +101,36 @@ class World:
 
     def _know_agencies(self, definition: Definition) -> None:
         for step in definition.steps.values():
-            if not step.desk and step.provider not in self.hosts:
-                name = step.provider
-                journal = JournalIdentity(journal_id=f"journal-{name}-0", seq=0)
-                self.hosts[name] = Host(name, partial(self._answered, name), {}, journal)
-                self.heard_at[name], self.alive[name] = self.now, True
-            if not step.desk:
-                repeats = self.hosts[step.provider].repeats
-                repeats[step.operation] = step.repeat
-                if step.compensate is not None:
-                    repeats[step.compensate.operation] = step.compensate.repeat
+            for name in step.providers:
+                if not step.is_desk(name):
+                    self._know_agency(name, step)
+
+    def _know_agency(self, name: str, step: StepDefinition) -> None:
+        if name not in self.hosts:
+            journal = JournalIdentity(journal_id=f"journal-{name}-0", seq=0)
+            self.hosts[name] = Host(name, partial(self._answered, name), {}, journal)
+            self.heard_at[name], self.alive[name] = self.now, True
+        repeats = self.hosts[name].repeats
+        repeats[step.operation] = step.repeat
+        if step.compensate is not None:
+            repeats[step.compensate.operation] = step.compensate.repeat
+
+    def _rows(self, steps: Iterable[StepDefinition]) -> tuple[NewRow, ...]:
+        """The rows that some data would give: none to three items, each with a provider; now and then with nobody."""
+        return tuple(row for step in steps for row in self._rows_of(step))
+
+    def _rows_of(self, step: StepDefinition) -> list[NewRow]:
+        count = 1 if step.for_each is None else self.number() % 4
+        if not count:
+            return [NewRow(step=step.name, item=None, agency="", desk=False)]
+        found = []
+        for index in range(count):
+            agency = [*step.providers, "", *step.providers][self.number() % (2 * len(step.providers) + 1)]
+            if isinstance(step.provider, str):
+                agency = step.provider
+            item = None if step.for_each is None else index
+            found.append(NewRow(step=step.name, item=item, agency=agency, desk=bool(agency) and step.is_desk(agency)))
+        return found
 
     def _answered(self, agency: str, answer: Answer) -> None:
         self.to_bus.append((agency, answer))
@@ -250,12 +273,19 @@ class World:
                     conditions=dict.fromkeys(self._conditions(case, key), True)
                     if isinstance(answer.reply, Completed)
                     else {},
+                    rows=self.rows_after(case, key) if isinstance(answer.reply, Completed) else (),
                 )
                 self.note(case, key, answer.reply, answer.digest)
                 if lie:
                     case.lied.add(key.step)
                 self.decide(request_id, event)
                 return
+
+    def rows_after(self, case: Case, key: StepKey) -> tuple[NewRow, ...]:
+        """The rows that the output of a step decides."""
+        if key.kind is Kind.COMPENSATION:
+            return ()
+        return self._rows(step for step in case.definition.steps.values() if key.step in sources(step))
 
     @staticmethod
     def note(case: Case, key: StepKey, reply: Reply, digest: str) -> None:
@@ -356,7 +386,11 @@ class World:
 
     @staticmethod
     def _met(case: Case, request: Request, need: str) -> bool:
-        step, definition = request.steps[StepKey(step=need)], case.definition.steps[need]
+        rows = [row for key, row in request.steps.items() if key.step == need and key.kind is Kind.TASK]
+        return bool(rows) and all(World._is_met(row, case.definition.steps[need]) for row in rows)
+
+    @staticmethod
+    def _is_met(step: Step, definition: StepDefinition) -> bool:
         if step.state in {StepState.SUCCEEDED, StepState.SKIPPED, StepState.EXPIRED}:
             return True
         if step.state is StepState.REFUSED and definition.on_refused == "continue":
@@ -381,14 +415,16 @@ class World:
     @staticmethod
     def _check_compensated(case: Case) -> None:
         done = {
-            fact.step for fact in case.facts if fact.changes.get("effect") == Effect.DONE and fact.step_kind == "task"
+            (fact.step, fact.item)
+            for fact in case.facts
+            if fact.changes.get("effect") == Effect.DONE and fact.step_kind == "task"
         }
-        taken_back = {key.step for key in case.request.steps if key.kind is Kind.COMPENSATION}
+        taken_back = {(key.step, key.item) for key in case.request.steps if key.kind is Kind.COMPENSATION}
         assert taken_back <= done, "what was never done is taken back"
 
     def _check_effects(self, case: Case) -> None:
         for key, step in case.request.steps.items():
-            if step.desk:
+            if step.desk or not step.agency:
                 continue
             definition = case.definition.steps[key.step]
             compensation = definition.compensate

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 def declared() -> list[Requirement]:
     """Everything that ``pyproject.toml`` asks for, tools included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    extras = [text for group in project["optional-dependencies"].values() for text in group]
+    wanted = [Requirement(text) for text in project["dependencies"] + extras]
+    return [one for one in wanted if one.name != project["name"]]
 
 
 def pins() -> list[Requirement]:

@@ -95,7 +95,7 @@ def test_each_outcome_has_its_type_and_tells_the_reasons_of_its_steps(outcome: R
 def test_a_refusal_carries_the_words_of_the_agency() -> None:
     given = replace(request(row("refused", reason="zoning")), state=RequestState.REJECTED)
     words = {"en": "Not in this street.", "ar": "ليس في هذا الشارع."}
-    data = wire.result(given, SERVICE, None, {"main": words}, NOW).data
+    data = wire.result(given, SERVICE, None, {StepKey(step="main"): words}, NOW).data
     assert data is not None
     told = next(one for one in data["steps"] if one["step"] == "main")
     assert told == {"step": "main", "state": "refused", "reason": "zoning", "text": words}
