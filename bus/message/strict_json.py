@@ -152,6 +152,15 @@ def pointer_to(path: Iterable[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
+def field_pointers(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """JSON pointers to the members of ``data`` that hold no further object: what facts name, never the values."""
+    found: list[str] = []
+    for name, value in data.items():
+        here = (*path, name)
+        found += field_pointers(value, here) if isinstance(value, Mapping) else (pointer_to(here),)
+    return tuple(found)
+
+
 def shown_pointer(path: Iterable[str | int], known: Collection[str] = ()) -> str:
     """The pointer of a path into a received value, fit for logs: a key that may be personal data is shown as ``*``.
 

@@ -53,13 +53,15 @@ def items_of(step: StepDefinition, request: Data, steps: Mapping[str, Any]) -> S
 
 def unknown_members(definition: Definition, request: Data) -> tuple[tuple[str, str], ...]:
     """(step, path) of each provider that the request chooses by a code which no member of the group has."""
-    return tuple(
+    found = (
         (step.name, _shown(step.provider.by, step.for_each, row.item))
         for step in definition.steps.values()
         if isinstance(step.provider, OneOf) and not sources(step)
         for row in _rows(step, request, {})
         if not row.agency and not _is_empty(step, row) and _chooses(step, request, row)
     )
+    # Many items may be chosen for by one code.
+    return tuple(dict.fromkeys(found))
 
 
 def _deciding(step: StepDefinition) -> tuple[Path, ...]:

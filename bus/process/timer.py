@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from bus.message.reply import Effect
 from bus.process import look_up, moves
 from bus.process.draft import Draft
-from bus.process.event import TimerFired
-from bus.process.state import Kind, StepKey
+from bus.process.event import Timer, TimerFired
+from bus.process.state import Kind, Request, StepKey
 from bus.process.table import TIMERS_CLOSING, TIMERS_COMPENSATION, TIMERS_OPEN, Table
 
 #: None: a new epoch began.
 Verb: TypeAlias = Callable[[Draft, StepKey, TimerFired | None], None]
 
+_STEP_TIMERS: Sequence[Timer] = ("answer", "ask", "next", "deadline", "until")
+_REQUEST_TIMERS: Sequence[Timer] = ("warn", "deadline")
 #: Nothing is ever sent about a desk's row.
 _SENDING = frozenset({"resend", "query_again", "ask", "withdraw"})
 
@@ -94,3 +96,19 @@ VERBS: Mapping[str, Verb] = {
     "withdraw": _plain(look_up.withdraw),
     "unsupplied": _unsupplied,
 }
+
+
+def running_timers(request: Request) -> list[TimerFired]:
+    """Every timer of the request and its rows, as the event that it will be."""
+    found = [
+        TimerFired(step=None, timer=timer, at=at)
+        for timer in _REQUEST_TIMERS
+        if (at := getattr(request, f"{timer}_at")) is not None
+    ]
+    for step in request.steps.values():
+        found += [
+            TimerFired(step=step.key, timer=timer, at=at, edit=step.edit, attempt=step.attempt)
+            for timer in _STEP_TIMERS
+            if (at := getattr(step, f"{timer}_at")) is not None
+        ]
+    return found

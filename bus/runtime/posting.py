@@ -25,7 +25,8 @@ from bus.process.decision import (
     TellReturned,
 )
 from bus.process.mapping import resolve
-from bus.process.state import Kind, Request, RequestState, StepKey, StepState
+from bus.process.reading import outputs, refusals
+from bus.process.state import Request, RequestState, StepKey, StepState
 from bus.runtime.case import Case
 from bus.runtime.reading import Reading
 
@@ -74,8 +75,8 @@ class Posting:
                 reply = self._reading.data(send.payload_id)["data"]
                 self._tell(case, wire.returned(case.request, send.step, reply, send.until, self._now))
             case TellEnd():
-                output, refusals = self._output(case), self._refusals(case)
-                self._tell(case, wire.result(case.request, case.pinned.definition, output, refusals, self._now))
+                output, words = self._output(case), refusals(case.request, self._reading.data)
+                self._tell(case, wire.result(case.request, case.pinned.definition, output, words, self._now))
 
     # --- providers ---------------------------------------------------------------------------------------------------
 
@@ -134,14 +135,7 @@ class Posting:
         if case.request.state not in _WITH_DATA:
             return None
         request = self._reading.data(case.request.data_id)
-        return resolve(case.pinned.definition.output, request=request, steps=self._reading.outputs(case))
-
-    def _refusals(self, case: Case) -> dict[StepKey, Data]:
-        return {
-            key: self._reading.data(step.output_id)["data"]["text"]
-            for key, step in case.request.steps.items()
-            if step.state is StepState.REFUSED and key.kind is Kind.TASK and step.output_id is not None
-        }
+        return resolve(case.pinned.definition.output, request=request, steps=outputs(case.request, self._reading.data))
 
     # --- failures ----------------------------------------------------------------------------------------------------
 

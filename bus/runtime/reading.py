@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 
 from bus.errors import TransientError
-from bus.message.envelope import MessageType
 from bus.message.reply import Data
 from bus.ports import Payload, Transaction
-from bus.process.state import Kind
 from bus.runtime.case import Case
 
 T = TypeVar("T")
@@ -85,20 +83,3 @@ class Reading:
         rows = case.request.steps.values()
         answers = [step.output_id for step in rows if step.output_id is not None]
         return [case.request.data_id, *answers, *(step.input_id for step in rows if step.input_id is not None)]
-
-    def outputs(self, case: Case) -> dict[str, Any]:
-        """What each step answered that did its work; of a step with items the list of its answers, in their order."""
-        found: dict[str, Any] = {}
-        items: dict[str, dict[int, Data]] = {}
-        for key, step in case.request.steps.items():
-            if key.kind is Kind.TASK and step.output_id is not None and self._is_output(step.output_id):
-                data = self.data(step.output_id).get("data") or {}
-                if key.item is None:
-                    found[key.step] = data
-                else:
-                    items.setdefault(key.step, {})[key.item] = data
-        return found | {name: [of[index] for index in sorted(of)] for name, of in items.items()}
-
-    def _is_output(self, payload_id: int) -> bool:
-        """A refusal's words are an answer, too, but nothing that another step could read."""
-        return bool(self.data(payload_id).get("type") == MessageType.TASK_COMPLETED)

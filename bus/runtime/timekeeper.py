@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 from bus.config import Settings
@@ -17,12 +18,11 @@ from bus.message.key import Keys
 from bus.ports import AgencyRow, FailureRow, Incoming, Outgoing, Publisher, Store
 from bus.process.event import Timer, TimerFired
 from bus.process.state import AWAITING, Request, Step
+from bus.process.timer import running_timers
 from bus.runtime.process_manager import ProcessManager
 
 _log = bind(role="timekeeper")
 
-_STEP_TIMERS: Sequence[Timer] = ("answer", "ask", "next", "deadline", "until")
-_REQUEST_TIMERS: Sequence[Timer] = ("warn", "deadline")
 #: Timers that end or doubt something because nothing was heard: they need proof that it would have been heard.
 _NEED_HEARING = frozenset({"answer", "ask", "deadline"})
 _MOST = 200
@@ -157,26 +157,17 @@ class Timekeeper:
         return events[:_MOST]
 
     def _of(self, request: Request, agencies: Mapping[str, AgencyRow], now: Instant) -> list[TimerFired]:
-        fired = [
-            TimerFired(step=None, timer=timer, at=at)
-            for timer in _REQUEST_TIMERS
-            if _is_due(at := getattr(request, f"{timer}_at"), now)
-            and self._request_may(request, timer, at, agencies, now)
-        ]
-        for step in request.steps.values():
+        fired = []
+        for event in running_timers(request):
+            if event.at > now:
+                continue
+            if event.step is None:
+                fired += [event] if self._request_may(request, event.timer, event.at, agencies, now) else []
+                continue
+            step = request.steps[event.step]
             row = agencies.get(step.agency) or AgencyRow(agency=step.agency)
-            fired += [
-                TimerFired(
-                    step=step.key,
-                    timer=timer,
-                    at=at,
-                    edit=step.edit,
-                    attempt=step.attempt,
-                    alive=row.is_alive(now, self._settings.dead_after),
-                )
-                for timer in _STEP_TIMERS
-                if _is_due(at := getattr(step, f"{timer}_at"), now) and self._may(step, timer, at, row, now)
-            ]
+            if self._may(step, event.timer, event.at, row, now):
+                fired.append(replace(event, alive=row.is_alive(now, self._settings.dead_after)))
         return fired
 
     def _may(self, step: Step, timer: Timer, at: Instant, row: AgencyRow, now: Instant) -> bool:
@@ -209,10 +200,6 @@ def _still_has(request: Request | None, event: TimerFired) -> bool:
     step = request.steps.get(event.step)
     fired = (event.edit, event.attempt, event.at)
     return step is not None and fired == (step.edit, step.attempt, getattr(step, f"{event.timer}_at"))
-
-
-def _is_due(at: Instant | None, now: Instant) -> bool:
-    return at is not None and at <= now
 
 
 def _tick(agency: str, now: Instant) -> Outgoing:

@@ -16,7 +16,7 @@ from bus.logs import bind
 from bus.message.identity import subject
 from bus.message.instant import Instant
 from bus.message.key import Keys
-from bus.message.reply import Completed, Data, Effect, Failed
+from bus.message.strict_json import field_pointers
 from bus.ports import (
     AgencyRow,
     Changes,
@@ -29,14 +29,12 @@ from bus.ports import (
     Submission,
     Transaction,
 )
-from bus.process.closure import input_contract, output_contract
+from bus.process.closure import input_contract
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision
 from bus.process.event import Dispatched, Event, Held, Replied, Submitted, Unbuildable
-from bus.process.mapping import conditions_from_step, resolve
-from bus.process.reply import answered_row
-from bus.process.rows import NewRow, items_of, rows_after, sources
-from bus.process.state import FINAL, Kind, Request, StepKey
+from bus.process.reading import task_data, understood
+from bus.process.state import FINAL, Request, StepKey
 from bus.process.wire import operation_of, task, task_id
 from bus.runtime.case import Case
 from bus.runtime.library import Library
@@ -199,29 +197,11 @@ class Work:
         return Decided(fate=Fate.APPLIED, request=case.request)
 
     def _understood(self, case: Case, incoming: Incoming) -> Event:
-        """A reply whose data breaks its pinned contract happened, but cannot be read; else its conditions are added."""
-        event = incoming.event
-        if not isinstance(event, Replied) or not isinstance(event.reply, Completed):
-            return event
-        found = answered_row(case.request, event)
-        if found is None:
-            return event
-        key, _ = found
-        operation = operation_of(case.pinned.definition, key)
-        if not case.pinned.contracts.accepts(output_contract(operation), event.reply.data):
-            return replace(event, reply=Failed(code="answer_unreadable", effect=Effect.DONE, retryable=False))
-        if key.kind is not Kind.TASK:
-            return replace(event, conditions={}, rows=(), fields=tuple(event.reply.data))
-        conditions = conditions_from_step(case.pinned.definition, key.step, event.reply.data)
-        rows = self._rows_after(case, key, event.reply.data)
-        return replace(event, conditions=conditions, rows=rows, fields=tuple(event.reply.data))
-
-    def _rows_after(self, case: Case, key: StepKey, output: Data) -> tuple[NewRow, ...]:
-        definition = case.pinned.definition
-        if not any(key.step in sources(step) for step in definition.steps.values()):
-            return ()
-        outputs = self.reading.outputs(case) | {key.step: output}
-        return rows_after(definition, key.step, self.reading.data(case.request.data_id), outputs)
+        """A reply with what its data decides; anything else as it is."""
+        if not isinstance(incoming.event, Replied):
+            return incoming.event
+        pinned = case.pinned
+        return understood(pinned.definition, pinned.contracts, case.request, incoming.event, self.reading.data)
 
     def _absorb(self, case: Case, decision: Decision) -> None:
         case.absorb(decision)
@@ -309,7 +289,7 @@ class Work:
 
     def _dispatch(self, case: Case, key: StepKey) -> bool:
         pinned, step = case.pinned, case.request.steps[key]
-        data = self._task_data(case, key)
+        data = task_data(pinned.definition, case.request, key, self.reading.data)
         payload_id = self.tools.keys.next()
         if not pinned.contracts.accepts(input_contract(operation_of(pinned.definition, key)), data):
             self.reading.keep([Payload(id=payload_id, request_key=case.request.key, bytes=orjson.dumps(data))])
@@ -318,7 +298,7 @@ class Work:
         journal_id = None if step.desk else self.agencies[step.agency].journal_id
         message_id = task_id(case.request, key)
         event = Dispatched(
-            step=key, journal_id=journal_id, task_id=payload_id, message_id=message_id, fields=tuple(data)
+            step=key, journal_id=journal_id, task_id=payload_id, message_id=message_id, fields=field_pointers(data)
         )
         self.decide(case, event)
         message = task(case.request, key, pinned.definition, data, self._subject(case))
@@ -338,35 +318,6 @@ class Work:
     def decide(self, case: Case, event: Event) -> None:
         """Decide one more event of a request that is already here."""
         self._absorb(case, decide(case.request, event, self.now, case.pinned.definition, self.tools.settings))
-
-    def _task_data(self, case: Case, key: StepKey) -> Data:
-        step, definition = case.request.steps[key], case.pinned.definition.steps[key.step]
-        if step.input_id is not None:
-            return self.reading.data(step.input_id)
-        if step.task_id is not None:
-            # A further attempt says what the first one said, whatever became known since: it is one interaction.
-            return self._sent_data(step.task_id)
-        compensate = definition.compensate if key.kind is Kind.COMPENSATION else None
-        given = case.request.steps[replace(key, kind=Kind.TASK)].task_id if compensate else None
-        request, outputs = self.reading.data(case.request.data_id), self.reading.outputs(case)
-        return resolve(
-            compensate.input if compensate else definition.input,
-            request=request,
-            steps=outputs | self._own_output(case, key),
-            item=None if key.item is None else items_of(definition, request, outputs)[key.item],
-            own_input=None if given is None else self._sent_data(given),
-        )
-
-    def _own_output(self, case: Case, key: StepKey) -> dict[str, Data]:
-        """What taking back one item reads of its step is the answer about that item alone."""
-        output_id = case.request.steps[replace(key, kind=Kind.TASK)].output_id if key.item is not None else None
-        if key.kind is Kind.TASK or output_id is None:
-            return {}
-        return {key.step: self.reading.data(output_id).get("data") or {}}
-
-    def _sent_data(self, task_id: int) -> Data:
-        data: Data = self.reading.data(task_id)["data"]
-        return data
 
     def _subject(self, case: Case) -> str | None:
         if case.request.id not in self._subjects:
