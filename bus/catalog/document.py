@@ -39,15 +39,17 @@ _QUARRELSOME: Mapping[str, bool | None] = {
 class Position:
     """One-based."""
 
+    #: Relative to the workspace.
+    file: str
     line: int
     column: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """The values of one file (JSON's own kinds, text in NFC) and where each of them stands."""
+    """Values (JSON's own kinds, text in NFC) and where each of them stands: in one file, or in several joined ones."""
 
-    #: Relative to the workspace.
+    #: Relative to the workspace; of several files the one that names the others.
     file: str
     value: Any
     #: Where each value begins.
@@ -67,7 +69,7 @@ class Document:
             code=code,
             message=message,
             mend=mend,
-            file=self.file,
+            file=position.file if position else self.file,
             line=position.line if position else 0,
             column=position.column if position else 0,
             pointer=pointer_to(at),
@@ -163,7 +165,7 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def read(self, node: yaml.Node, at: Place) -> Any:
-        self.values[at] = _position(node.start_mark)
+        self.values[at] = self._position(node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
@@ -182,7 +184,7 @@ class _Reading:
                 message = f"{name} is given twice; first in line {first.line}."
                 self._refuse(name_node, "duplicate-name", message, "Keep one of the two.")
                 continue
-            self.names[(*at, name)] = _position(name_node.start_mark)
+            self.names[(*at, name)] = self._position(name_node.start_mark)
             members[name] = self.read(value_node, (*at, name))
         return members
 
@@ -211,9 +213,8 @@ class _Reading:
     def _refuse(self, node: yaml.Node, code: str, message: str, mend: str) -> None:
         self.faults.append(_at(self.file, node.start_mark, code, message, mend))
 
-
-def _position(mark: yaml.Mark) -> Position:
-    return Position(line=mark.line + 1, column=mark.column + 1)
+    def _position(self, mark: yaml.Mark) -> Position:
+        return Position(file=self.file, line=mark.line + 1, column=mark.column + 1)
 
 
 def _at(file: str, mark: yaml.Mark, code: str, message: str, mend: str) -> Fault:

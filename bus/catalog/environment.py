@@ -6,17 +6,20 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bus import config
 from bus.catalog.document import Document, Place, read_bytes, read_document, suggest
+from bus.catalog.providers import Parties
 from bus.catalog.shape import pruned, shape_faults
-from bus.catalog.workspace import AdapterManifest, AgencyUse, Environment, Secret
+from bus.catalog.workspace import AdapterManifest, AgencyUse, Environment, Secret, WebhookUse
 from bus.config import Settings, to_duration
 from bus.errors import ConfigurationError, Fault
 from bus.message.reply import Data
 from bus.process.mapping import split_pointer
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECRET_SOURCES = ("file", "env")
 _DEFAULT_LEASE = to_duration(Settings().lease)
 
@@ -45,27 +48,32 @@ def read_environment(root: Path, name: str, schema: Data) -> tuple[Document | No
 
 
 def environment_faults(
-    document: Document, agencies: Mapping[str, Any], adapters: Mapping[str, AdapterManifest | None]
+    document: Document, parties: Parties, adapters: Mapping[str, AdapterManifest | None]
 ) -> Iterator[Fault]:
-    """Everything in the environment that does not fit the agencies of the routes and their adapters."""
-    uses = uses_of(document)
-    for agency, use in uses.items():
-        at = ("agencies", agency)
-        if agency not in agencies:
-            message = f"There is no agency {agency}."
-            yield document.fault(at, "unknown-agency", message, suggest(agency, agencies), name=True)
-        else:
-            yield from _use_faults(document, at, use, agencies[agency], adapters)
-    for agency, content in agencies.items():
-        if "adapter" in content and agency not in document.value.get("agencies", {}):
-            message = f"It is not said how {agency} is reached."
-            mend = f"Add {agency}: {{use: simulator}}, or real, desk, closed."
-            yield document.fault(("agencies",), "agency-missing", message, mend)
+    """Everything in the environment that does not fit the agencies and groups of the routes and their adapters."""
+    known = {**parties.agencies, **parties.groups}
+    for party, use in _written(document).items():
+        at = ("agencies", party)
+        if party in known:
+            yield from _use_faults(document, at, use, known[party], adapters)
+        elif parties.lacks(party):
+            message = f"There is no agency {party}."
+            yield document.fault(at, "unknown-agency", message, suggest(party, known), name=True)
+    said = document.value.get("agencies", {})
+    for party in dict.fromkeys(
+        content.get("group", agency)
+        for agency, content in parties.agencies.items()
+        if "adapter" in content and agency not in said and content.get("group") not in said
+    ):
+        message = f"It is not said how {party} is reached."
+        mend = f"Add {party}: {{use: simulator}}, or real, desk, closed."
+        yield document.fault(("agencies",), "agency-missing", message, mend)
+    yield from _webhook_faults(document, parties)
     yield from _interval_faults(document)
 
 
-def uses_of(document: Document) -> Mapping[str, Mapping[str, Any]]:
-    """The agencies that the environment names."""
+def _written(document: Document) -> Mapping[str, Mapping[str, Any]]:
+    """The agencies and groups that the environment names."""
     agencies = document.value.get("agencies", {})
     return {agency: use for agency, use in agencies.items() if isinstance(use, dict)}
 
@@ -79,6 +87,8 @@ def _use_faults(
 ) -> Iterator[Fault]:
     use, adapter = content.get("use"), agency.get("adapter")
     if adapter is None and not agency.get("desk"):
+        if "group" in agency or "members" in agency:
+            return  # told where the group is written
         message = f"{at[-1]} only asks; there is nothing to reach."
         yield document.fault(at, "not-a-provider", message, "Take it out.", name=True)
     elif adapter is None and use in ("real", "simulator"):
@@ -130,6 +140,33 @@ def _proof_faults(document: Document, at: Place, manifest: AdapterManifest) -> I
             yield document.fault(at, "proof-too-soon", message, mend, name=True)
 
 
+def _webhook_faults(document: Document, parties: Parties) -> Iterator[Fault]:
+    """What is signed is for one reader: it travels enciphered, unless it stays on this machine."""
+    for consumer, webhook in document.value.get("webhooks", {}).items():
+        at = ("webhooks", consumer)
+        if parties.lacks(consumer):
+            message = f"There is no agency {consumer}."
+            yield document.fault(at, "unknown-agency", message, suggest(consumer, parties.agencies), name=True)
+        if "secret" in webhook and not is_secret(webhook["secret"]):
+            message = "The secret of the webhook stands here in clear."
+            mend = "Write {file: <path>} or {env: <VARIABLE>}, and change the secret: it is in the history by now."
+            yield document.fault((*at, "secret"), "secret-in-clear", message, mend)
+        if "url" in webhook and not _is_webhook_address(webhook["url"]):
+            message = "The address of the webhook is no https address without user, password and fragment."
+            yield document.fault((*at, "url"), "webhook-address", message, "http is for this machine's loopback only.")
+
+
+def _is_webhook_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # told wrong only when it is asked for
+    except ValueError:
+        return False
+    is_apart = parts.username is None and parts.password is None and not parts.fragment
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return bool(parts.hostname) and is_apart and is_safe
+
+
 def _interval_faults(document: Document) -> Iterator[Fault]:
     for name, written in document.value.get("intervals", {}).items():
         at = ("intervals", name)
@@ -143,22 +180,45 @@ def _interval_faults(document: Document) -> Iterator[Fault]:
             yield document.fault(at, "bad-interval", str(error))
 
 
-def build_environment(name: str, document: Document, agencies: Mapping[str, Any]) -> Environment:
-    """The environment of a document without faults."""
-    uses = uses_of(document)
-    providers = [agency for agency, content in agencies.items() if "adapter" in content or content.get("desk")]
+def build_environment(name: str, document: Document, agencies: Mapping[str, Mapping[str, Any]]) -> Environment:
+    """The environment of a document without faults; ``agencies`` with the members of groups."""
+    providers = {agency: content for agency, content in agencies.items() if "adapter" in content or content.get("desk")}
     written = document.value.get("intervals", {})
     intervals: dict[str, Any] = {name: config.setting(name, value) for name, value in written.items()}
     return Environment(
         name=name,
-        agencies={agency: _use(document, agency, uses.get(agency, {})) for agency in providers},
+        agencies={agency: _use(document, agency, content) for agency, content in providers.items()},
         settings=Settings(**intervals),
+        webhooks={
+            consumer: WebhookUse(
+                url=use["url"], secret=_with_secrets(document, ("webhooks", consumer, "secret"), use["secret"])
+            )
+            for consumer, use in document.value.get("webhooks", {}).items()
+        },
     )
 
 
 def _use(document: Document, agency: str, content: Mapping[str, Any]) -> AgencyUse:
-    settings = _with_secrets(document, ("agencies", agency, "settings"), content.get("settings", {}))
-    return AgencyUse(use=content.get("use", "desk"), settings=settings)
+    said = said_of(document, agency, content)
+    if said is None:
+        return AgencyUse(use="desk", settings={})
+    use = _written(document)[said]
+    settings = _with_secrets(document, ("agencies", said, "settings"), use.get("settings", {}))
+    return AgencyUse(use=use["use"], settings=settings)
+
+
+def said_of(document: Document, agency: str, content: Mapping[str, Any]) -> str | None:
+    """The name under which the environment says how the agency is reached: its own, its group's, or None for a desk.
+
+    A member that is a desk of its own cannot be reached by the adapter of its group.
+    """
+    written = _written(document)
+    if agency in written:
+        return agency
+    group = str(content.get("group", ""))
+    if group not in written or ("adapter" not in content and written[group]["use"] in ("real", "simulator")):
+        return None
+    return group
 
 
 def reveal(settings: Data, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bus.catalog.document import Document, Place, suggest
-from bus.catalog.shelf import Shelf, Spot, UnknownMemberError
+from bus.catalog.document import Place, suggest
+from bus.catalog.plurality import choice_faults, list_faults
+from bus.catalog.shelf import PrefixItemsError, Spot, UnknownMemberError
+from bus.catalog.source import Flow, Reader, Source, parsed, readable, source_of, why_absent
 from bus.errors import Fault
-from bus.process.closure import input_contract, output_contract
-from bus.process.definition import Path
-from bus.process.mapping import parse_path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flow:
-    """One service as its document has it; any name may be missing there, because it was faulty."""
-
-    document: Document
-    shelf: Shelf
-    at: Place
-    service: Mapping[str, Any]
-    #: ``required`` and ``optional``: what follows a refusal or a deadline where a step says nothing.
-    defaults: Mapping[str, Mapping[str, str]]
-
-    @cached_property
-    def steps(self) -> Mapping[str, Mapping[str, Any]]:
-        """The steps by name, in the order of the file."""
-        return {name: step for name, step in self.service.get("steps", {}).items() if isinstance(step, dict)}
-
-    @cached_property
-    def before(self) -> Mapping[str, frozenset[str]]:
-        """For each step the steps that it needs, directly or not; a step on a circle needs itself."""
-        needs = {name: step.get("needs", ()) for name, step in self.steps.items()}
-        return {name: reach(name, needs) for name in needs}
-
-    def end(self, step: str, event: str) -> str:
-        """What the step does on ``on_refused``, ``on_exhausted`` or ``on_deadline``."""
-        content = self.steps[step]
-        return str(content.get(event, self.defaults["optional" if content.get("optional") else "required"][event]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """Who reads a path: a step, the compensation of a step, or the result of the service."""
-
-    #: "" for the result.
-    step: str = ""
-    #: A compensation runs only once its step has succeeded, so it may read that step's output.
-    own: bool = False
-    #: The step's ``when``; where it holds, its path is present.
-    when: Any = None
-    #: The ``when`` is faulty: nothing can be said about what is present where it holds.
-    is_vague: bool = False
-
-
-def reach(name: str, needs: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """The names that ``name`` needs, directly or not."""
-    found: set[str] = set()
-    waiting = list(needs[name])
-    while waiting:
-        other = waiting.pop()
-        if other in needs and other not in found:
-            found.add(other)
-            waiting += needs[other]
-    return frozenset(found)
+from bus.process.closure import input_contract
 
 
 def flow_faults(flow: Flow) -> Iterator[Fault]:
@@ -78,10 +22,12 @@ def flow_faults(flow: Flow) -> Iterator[Fault]:
         when = step.get("when")
         faults = tuple(_when_faults(flow, (*at, "when"), when, Reader(step=name)))
         yield from faults
-        reader = Reader(step=name, when=when, is_vague=bool(faults))
+        yield from list_faults(flow, at, step, Reader(step=name, when=when, is_vague=bool(faults)))
+        reader = Reader(step=name, has_item="for_each" in step, when=when, is_vague=bool(faults))
+        yield from choice_faults(flow, at, step, reader)
         yield from _operation_faults(flow, at, step, reader)
         if isinstance(step.get("compensate"), dict):
-            own = Reader(step=name, when=when, is_vague=bool(faults), own=True)
+            own = Reader(step=name, has_item=reader.has_item, when=when, is_vague=bool(faults), own=True)
             yield from _operation_faults(flow, (*at, "compensate"), step["compensate"], own)
     result = str(flow.service.get("result", "")).removesuffix(".json")
     if "output" in flow.service:
@@ -115,19 +61,19 @@ def _subject_faults(flow: Flow) -> Iterator[Fault]:
     if text is None:
         return
     at = (*flow.at, "subject")
-    path, faults = _parsed(flow, at, text)
+    path, faults = parsed(flow, at, text)
     if path is not None and path.root != "request":
         message = "The subject is read from the request."
         faults = (flow.document.fault(at, "bad-path", message, "Write request.<member>."),)
     yield from faults
     if path is None or faults:
         return
-    spot, faults = _spot(flow, at, path, Reader())
+    source, faults = source_of(flow, at, path, Reader())
     yield from faults
-    if spot is not None and spot.kinds != {"string"}:
+    if source.spot is not None and source.spot.kinds != {"string"}:
         message = "The subject is not always a text."
         yield flow.document.fault(at, "wrong-type", message, "Choose the identifier of the person or thing.")
-    elif spot is not None and spot.sure_from:
+    elif source.spot is not None and source.spot.sure_from:
         message = "The subject may be absent from a request."
         yield flow.document.fault(at, "optional-source", message, "Make it required in the request's contract.")
 
@@ -137,17 +83,20 @@ def _when_faults(flow: Flow, at: Place, when: Any, reader: Reader) -> Iterator[F
     place = (*at, "path") if isinstance(when, dict) else at
     if not isinstance(text, str):
         return
-    path, faults = _readable(flow, place, text, reader)
+    path, faults = readable(flow, place, text, reader)
     yield from faults
     if path is None:
         return
-    spot, faults = _spot(flow, place, path, reader)
+    source, faults = source_of(flow, place, path, reader)
     yield from faults
-    if spot is not None and isinstance(when, dict):
+    if source.is_list:
+        message = f"{path.step} is done for each item, so {text} is a list and no condition."
+        yield flow.document.fault(place, "list-as-condition", message, "Read the request, or a step that is done once.")
+    elif source.spot is not None and isinstance(when, dict):
         for index, literal in enumerate(when.get("in", ())):
-            if not flow.shelf.allows(spot, literal):
+            if not flow.shelf.allows(source.spot, literal):
                 message = f"{text} can never have this value."
-                mend = suggest(str(literal), map(str, spot.choices or ()))
+                mend = suggest(str(literal), map(str, source.spot.choices or ()))
                 yield flow.document.fault((*at, "in", index), "wrong-value", message, mend)
 
 
@@ -183,31 +132,49 @@ def _values_faults(flow: Flow, at: Place, values: Mapping[str, Any], contract: s
 def _path_faults(
     flow: Flow, at: Place, text: str, target: Spot | None, reader: Reader, *, is_required: bool
 ) -> Iterator[Fault]:
-    path, faults = _readable(flow, at, text, reader)
+    path, faults = readable(flow, at, text, reader)
     yield from faults
     if path is None:
         return
-    spot, faults = _spot(flow, at, path, reader)
+    source, faults = source_of(flow, at, path, reader)
     yield from faults
-    if not path.members or (spot is not None and spot.kinds & {"object", "array"}):
+    spot = source.spot
+    if (not path.members and path.root != "item") or (spot is not None and spot.kinds & {"object", "array"}):
         message = f"{text} is a whole record; a step gets single values only."
         yield flow.document.fault(at, "whole-record", message, "Name the members that are needed, one by one.")
         return
     if target is None or spot is None:
         return
-    yield from _fit_faults(flow, at, text, spot, target)
-    if reader.is_vague:
+    yield from _list_fit(flow, at, text, source, target) if source.is_list else _fit(flow, at, text, spot, target)
+    code, message = why_absent(flow, path, source, reader)
+    if is_required and code:
+        mend = "Read a step that always has output."
+        if code == "optional-source":
+            mend = "Read something that is always there, or give the step a when: on it."
+        yield flow.document.fault(at, code, f"{message}, and {at[-1]} is required.", mend)
+
+
+def _list_fit(flow: Flow, at: Place, text: str, source: Source, target: Spot) -> Iterator[Fault]:
+    """A list of one value for each item goes into a list of such values, and into nothing else."""
+    if "array" not in target.kinds:
+        kinds = " or ".join(sorted(target.kinds)) or "a single value"
+        message = f"{text} is a list of one value for each item, and {at[-1]} takes {kinds}."
+        yield flow.document.fault(at, "wrong-type", message, "Read a step that is done once, or take a list there.")
         return
-    if is_required and spot.sure_from > _vouched(path, reader.when):
-        message = f"{text} may be absent, and {at[-1]} is required."
-        mend = "Read something that is always there, or give the step a when: on it."
-        yield flow.document.fault(at, "optional-source", message, mend)
-    elif is_required and path.root == "steps" and (why := _may_lack_output(flow, path.step, reader)):
-        message = f"The step {path.step} may end without output ({why}), and {at[-1]} is required."
-        yield flow.document.fault(at, "skipped-source", message, "Read a step that always has output.")
+    if target.most is not None and (source.most or 0) > target.most:
+        message = f"{text} may have {source.most} values, and {at[-1]} takes {target.most}."
+        yield flow.document.fault(at, "list-too-long", message, "Make most and the two contracts agree.")
+    try:
+        items = flow.shelf.items(target)
+    except PrefixItemsError:
+        message = f"The contract of {at[-1]} uses prefixItems, which are not supported here."
+        yield flow.document.fault(at, "not-supported", message, "Give its items one schema, with items:.")
+        return
+    if items is not None and source.spot is not None:
+        yield from _fit(flow, at, f"Each value of {text}", source.spot, items)
 
 
-def _fit_faults(flow: Flow, at: Place, text: str, source: Spot, target: Spot) -> Iterator[Fault]:
+def _fit(flow: Flow, at: Place, text: str, source: Spot, target: Spot) -> Iterator[Fault]:
     takes = target.kinds | ({"integer"} if "number" in target.kinds else set())
     if takes and (not source.kinds or not source.kinds <= takes):
         kinds = " or ".join(sorted(source.kinds)) or "of any type"
@@ -216,84 +183,3 @@ def _fit_faults(flow: Flow, at: Place, text: str, source: Spot, target: Spot) ->
     elif target.choices is not None and any(choice not in target.choices for choice in source.choices or (None,)):
         message = f"{text} may have values that {at[-1]} does not take: {', '.join(map(str, target.choices))}."
         yield flow.document.fault(at, "wrong-choices", message, "Make the two contracts agree.")
-
-
-def _parsed(flow: Flow, at: Place, text: str) -> tuple[Path | None, tuple[Fault, ...]]:
-    try:
-        path = parse_path(text)
-    except ValueError as error:
-        return None, (flow.document.fault(at, "bad-path", str(error)),)
-    if path.root == "item":
-        message = "Steps for each item of a list cannot be used yet, so there is no item."
-        return None, (flow.document.fault(at, "not-yet", message, "Read from request or steps."),)
-    return path, ()
-
-
-def _readable(flow: Flow, at: Place, text: str, reader: Reader) -> tuple[Path | None, tuple[Fault, ...]]:
-    """The path, if it is one and what it reads is decided by the time the reader reads it."""
-    path, faults = _parsed(flow, at, text)
-    if path is None or path.root == "request":
-        return path, faults
-    if path.root == "input":
-        if reader.own:
-            return path, ()
-        message = "Only a compensation can read what its step was given."
-        return None, (flow.document.fault(at, "bad-path", message, "Write request.<member> or steps.<step>.<member>."),)
-    if path.step not in flow.steps:
-        mend = suggest(path.step, flow.steps)
-        return None, (flow.document.fault(at, "unknown-step", f"There is no step {path.step}.", mend),)
-    if not reader.step or (reader.own and path.step == reader.step) or path.step in flow.before[reader.step]:
-        return path, ()
-    message = f"{reader.step} reads {path.step} without waiting for it."
-    mend = f"Add {path.step} to the needs of {reader.step}."
-    if path.step == reader.step:
-        message, mend = f"{reader.step} reads its own output.", "Read the request or an earlier step."
-    return None, (flow.document.fault(at, "not-needed", message, mend),)
-
-
-def _spot(flow: Flow, at: Place, path: Path, reader: Reader) -> tuple[Spot | None, tuple[Fault, ...]]:
-    """What the contract behind the path says of its end; None where there is no contract to ask."""
-    if path.root == "request":
-        contract = str(flow.service.get("request", "")).removesuffix(".json")
-    elif path.root == "input":
-        contract = input_contract(str(flow.steps[reader.step].get("operation", "")))
-    else:
-        contract = output_contract(str(flow.steps[path.step].get("operation", "")))
-    if contract not in flow.shelf or not path.members:
-        return None, ()
-    try:
-        return flow.shelf.find(contract, path.members), ()
-    except UnknownMemberError as error:
-        message = f"{contract} has no {error.member} there."
-        return None, (flow.document.fault(at, "unknown-member", message, suggest(error.member, error.known)),)
-
-
-def _vouched(path: Path, when: Any) -> int:
-    """How many members of the path are present because the reader's ``when`` holds."""
-    text = when.get("path") if isinstance(when, dict) else when
-    if not isinstance(text, str):
-        return 0
-    try:
-        guard = parse_path(text)
-    except ValueError:
-        return 0
-    if (guard.root, guard.step) != (path.root, path.step):
-        return 0
-    common = 0
-    for one, other in zip(guard.members, path.members, strict=False):
-        if one != other:
-            break
-        common += 1
-    return common
-
-
-def _may_lack_output(flow: Flow, step: str, reader: Reader) -> str:
-    """Why the step may have no output although its reader runs; "" if it always has."""
-    content = flow.steps[step]
-    if reader.own and step == reader.step:
-        return ""
-    if content.get("when") is not None and content["when"] != reader.when:
-        return "when"
-    if content.get("optional"):
-        return "optional"
-    return next((event for event in ("on_refused", "on_deadline") if flow.end(step, event) == "continue"), "")

@@ -28,13 +28,13 @@ _KINDS = {
 def shape_faults(document: Document, schema: Mapping[str, Any], *, below: Place = ()) -> tuple[Fault, ...]:
     """Every way in which the document (or its part ``below``) is not what the schema says, in the order of the file.
 
-    Never quotes a value. ``x-not-yet`` beside ``not: {}`` marks a word of the language that comes later.
+    Never quotes a value.
     """
     value = document.value
     for part in below:
         value = value[part]
     faults = {fault for error in errors_of(schema, Registry(), value) for fault in _faults(document, below, error)}
-    return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column, fault.pointer, fault.message)))
+    return tuple(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column, fault.pointer, fault.message)))
 
 
 def pruned(document: Document, faults: Iterable[Fault]) -> Document:
@@ -65,9 +65,8 @@ def _faults(document: Document, below: Place, error: Any) -> Iterator[Fault]:
             yield from _unknown_names(document, at, error)
         case "required":
             yield from _missing_names(document, at, error)
-        case "not" if "x-not-yet" in error.schema:
-            message = f"{error.schema['x-not-yet']} cannot be used yet."
-            yield document.fault(at, "not-yet", message, "Leave it out.", name=True)
+        case "dependentRequired":
+            yield from _missing_companions(document, at, error)
         case "type":
             wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
             kinds = " or ".join(_KINDS[kind] for kind in wanted)
@@ -96,6 +95,16 @@ def _missing_names(document: Document, at: Place, error: Any) -> Iterator[Fault]
     for name in error.validator_value:
         if name not in error.instance:
             yield document.fault(at, "missing-name", f"{_name(at)} has no {name}.", f"Add {name}.")
+
+
+def _missing_companions(document: Document, at: Place, error: Any) -> Iterator[Fault]:
+    for name, needed in error.validator_value.items():
+        for other in needed:
+            if name in error.instance and other not in error.instance:
+                message = f"{name} is given without {other}."
+                yield document.fault(
+                    (*at, name), "missing-name", message, f"Add {other}, or take {name} out.", name=True
+                )
 
 
 def _rule(error: Any, name: str) -> tuple[str, str]:

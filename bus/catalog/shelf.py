@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,15 @@ def compile_contracts(schemas: Mapping[str, Data]) -> tuple[Contracts, tuple[Fau
             sound = {name: schema for name, schema in sound.items() if name not in bad}
 
 
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A schema inside a contract."""
+
+    contract: str
+    pointer: str
+    schema: Data
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
     """What a contract says of one member."""
@@ -95,6 +104,11 @@ class Spot:
     sure_from: int
     #: The place in the contract, as a ``$ref``.
     reference: str
+    #: The fewest and the most items of a list; the contract may not limit them (None).
+    least: int = 0
+    most: int | None = None
+    #: The schemas that stand there, of the room's own use.
+    nodes: tuple[_Node, ...] = field(default=(), repr=False, compare=False)
 
 
 class UnknownMemberError(Exception):
@@ -106,17 +120,15 @@ class UnknownMemberError(Exception):
         self.known = known
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A schema inside a contract."""
-
-    contract: str
-    pointer: str
-    schema: Data
+class PrefixItemsError(Exception):
+    """The list there has ``prefixItems``: its items have no schema in common."""
 
 
 class Shelf:
-    """Answers what stands where in the contracts; follows ``$ref``, ``allOf`` and ``properties``, and nothing else."""
+    """Answers what stands where in the contracts.
+
+    Follows ``$ref``, ``allOf``, ``properties`` and ``items``, and nothing else.
+    """
 
     def __init__(self, schemas: Mapping[str, Data]) -> None:
         self._schemas = dict(schemas)
@@ -137,10 +149,28 @@ class Shelf:
 
     def find(self, name: str, members: Sequence[str]) -> Spot:
         """What stands at this path; raises UnknownMemberError where the contract has no such member."""
-        nodes = self._top(name)
+        return self._walk(self._top(name), members, may_be_null=False)
+
+    def items(self, spot: Spot) -> Spot | None:
+        """What each item of the list there is; None where the contract does not say. Raises PrefixItemsError."""
+        if any("prefixItems" in node.schema for node in spot.nodes):
+            raise PrefixItemsError
+        nodes = [
+            deeper
+            for node in spot.nodes
+            if "items" in node.schema
+            for deeper in self._expanded(_below(node, ("items",), node.schema["items"]))
+        ]
+        return _spot(nodes, 0) if nodes else None
+
+    def inside(self, spot: Spot, members: Sequence[str]) -> Spot:
+        """What stands at this path below another spot; raises UnknownMemberError."""
+        return self._walk(list(spot.nodes), members, may_be_null=True)
+
+    def _walk(self, nodes: list[_Node], members: Sequence[str], *, may_be_null: bool) -> Spot:
         sure_from = 0
         for depth, member in enumerate(members, start=1):
-            if depth > 1 and "null" in _kinds(nodes):
+            if (depth > 1 or may_be_null) and "null" in _kinds(nodes):
                 sure_from = depth
             if not any(member in node.schema.get("required", ()) for node in nodes):
                 sure_from = depth
@@ -153,9 +183,7 @@ class Shelf:
                 for node in below
                 for deeper in self._expanded(_below(node, ("properties", member), node.schema["properties"][member]))
             ]
-        first = nodes[0]
-        reference = f"{urn(first.contract)}#{first.pointer}"
-        return Spot(kinds=_kinds(nodes), choices=_choices(nodes), sure_from=sure_from, reference=reference)
+        return _spot(nodes, sure_from)
 
     def allows(self, spot: Spot, value: Any) -> bool:
         """Whether the contract takes this literal at that place."""
@@ -169,7 +197,7 @@ class Shelf:
     def _expanded(self, node: _Node, seen: tuple[tuple[str, str], ...] = ()) -> Iterator[_Node]:
         """The schema and all that it holds at the same place by ``$ref`` and ``allOf``."""
         place = (node.contract, node.pointer)
-        if place in seen or not isinstance(node.schema, Mapping):
+        if place in seen:
             return
         seen = (*seen, place)
         yield node
@@ -190,11 +218,27 @@ class Shelf:
             if not isinstance(schema, Mapping) or part not in schema:
                 return None
             schema = schema[part]
-        return _Node(contract, pointer, schema)
+        return _Node(contract, pointer, schema if isinstance(schema, Mapping) else {})
+
+
+def _spot(nodes: Sequence[_Node], sure_from: int) -> Spot:
+    first = nodes[0]
+    most = [node.schema["maxItems"] for node in nodes if "maxItems" in node.schema]
+    return Spot(
+        kinds=_kinds(nodes),
+        choices=_choices(nodes),
+        sure_from=sure_from,
+        reference=f"{urn(first.contract)}#{first.pointer}",
+        least=max((node.schema.get("minItems", 0) for node in nodes), default=0),
+        most=min(most) if most else None,
+        nodes=tuple(nodes),
+    )
 
 
 def _below(node: _Node, parts: tuple[str | int, ...], schema: Any) -> _Node:
-    return _Node(node.contract, node.pointer + pointer_to(parts), schema)
+    # The schemas true and false say nothing of kinds and members.
+    said = schema if isinstance(schema, Mapping) else {}
+    return _Node(node.contract, node.pointer + pointer_to(parts), said)
 
 
 def _kinds(nodes: Sequence[_Node]) -> frozenset[str]:

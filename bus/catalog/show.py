@@ -41,7 +41,7 @@ def configuration_rows(root: Path, env: str) -> tuple[ConfigurationRow, ...]:
     if faults or document is None:
         raise ConfigurationError(faults)
     secrets = _secret_names(root)
-    rows = [row for member in ("agencies", "intervals") for row in _rows(document, (member,), secrets)]
+    rows = [row for member in ("agencies", "webhooks", "intervals") for row in _rows(document, (member,), secrets)]
     said = {row.name for row in rows}
     defaults = Settings()
     unsaid = [name for name in config.NAMES if f"intervals.{name}" not in said]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from bus.catalog.document import Document
 from bus.config import Settings
 from bus.message.contract import Contracts
 from bus.message.instant import Milliseconds
@@ -19,6 +20,26 @@ Use: TypeAlias = Literal["real", "simulator", "desk", "closed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who answers for a file of the routes."""
+
+    team: str
+    #: An address that reaches the team.
+    contact: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The place in the workspace that defines something, and who answers for it."""
+
+    file: str = ""
+    #: One-based; 0 where no file defines it.
+    line: int = 0
+    #: Of the file; None where ``routes.yaml`` names none.
+    owner: Owner | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agency:
     """An organisation: a provider with an adapter or a desk, or one that only asks."""
 
@@ -28,6 +49,20 @@ class Agency:
     adapter: str | None = None
     #: Answered by clerks through the gateway.
     desk: bool = False
+    #: The group that it is a member of, or None.
+    group: str | None = None
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Agencies of one kind, of which a step asks one: that whose code a request or an answer names."""
+
+    id: str
+    name: Text
+    #: Code -> agency id; every member is an agency of the workspace, too.
+    members: Mapping[str, str]
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +73,7 @@ class Service:
     #: SHA-256 of `closure`, hexadecimal.
     revision: str
     closure: bytes
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +120,15 @@ class AgencyUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookUse:
+    """Where the messages for a consumer are brought to, and what signs them."""
+
+    url: str
+    #: ``whsec_`` and base64, once revealed.
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """All that differs between development, test and production."""
 
@@ -91,6 +136,8 @@ class Environment:
     #: Every provider, also those that the file leaves to their default.
     agencies: Mapping[str, AgencyUse]
     settings: Settings
+    #: By consumer.
+    webhooks: Mapping[str, WebhookUse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +146,7 @@ class Workspace:
 
     root: Path
     env: Environment
+    #: By id, the members of groups among them.
     agencies: Mapping[str, Agency]
     services: Mapping[str, Service]
     #: By agency id.
@@ -106,3 +154,6 @@ class Workspace:
     contracts: Contracts
     #: The content of ``schemas/test-persons.yaml``; {} where the workspace has none.
     test_persons: Data
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    #: The routes of all files as they are written, with the place of each value; None where no file holds them.
+    routes: Document | None = None

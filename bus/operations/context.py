@@ -54,6 +54,6 @@ class Context:
         return known
 
     def agency_name(self, agency: str) -> Text:
-        """The name of an agency in both languages; its id where the workspace does not know it any more."""
-        known = self.workspace.agencies.get(agency)
+        """The name of an agency or a group in both languages; its id where the workspace does not know it any more."""
+        known = self.workspace.agencies.get(agency) or self.workspace.groups.get(agency)
         return known.name if known else Text(en=agency, ar=agency)

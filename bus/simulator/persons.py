@@ -84,7 +84,7 @@ class Persons:
 def _entries(path: Path) -> list[Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         message = f"The test persons cannot be read: {type(error).__name__}."
         raise ConfigurationError((Fault(code="unreadable", message=message, file=str(path)),)) from error
     entries = content.get("persons") if isinstance(content, dict) else None

@@ -9,12 +9,10 @@ from typing import Any
 
 from bus.catalog import AdapterManifest, Workspace, load_workspace
 from bus.catalog.document import suggest
-from bus.catalog.load import TEST_PERSONS
 from bus.catalog.shelf import read_json
 from bus.errors import ConfigurationError, Fault
 from bus.message.contract import Contracts
 from bus.process.closure import input_contract, output_contract
-from bus.simulator import Persons
 from bus.tools.compare import dropped
 
 #: The type of a reply whose data obeys the output contract.
@@ -24,17 +22,14 @@ _COMPLETED = "bus.task.completed.v1"
 def check(root: Path, env: str, *, was: Path | None = None) -> tuple[Fault, ...]:
     """What is wrong with the workspace in ``root`` under the environment ``env``; () if nothing is.
 
-    Everything that `load_workspace` refuses, test persons that no simulator could obey, and golden samples of adapters
-    that are no JSON, belong to no operation or break its contract. Samples are
-    ``adapters/<agency>/samples/<operation>/<kind>.canonical.json``, where the kind begins with ``task-valid-`` or
-    ``reply-valid-``. Runs no code of adapters.
+    Everything that `load_workspace` refuses, and golden samples of adapters that are no JSON, belong to no operation or
+    break its contract. Samples are ``adapters/<agency>/samples/<operation>/<kind>.canonical.json``, where the kind
+    begins with ``task-valid-`` or ``reply-valid-``. Runs no code of adapters.
 
     ``was`` is the folder of the workspace that this one is to follow: told as well is what requests begun under that
     one may need and this one no longer has.
     """
     workspace, faults = _read(root, env)
-    if all(fault.file != TEST_PERSONS for fault in faults):
-        faults += _person_faults(root)
     faults += tuple(_sample_faults(root, workspace))
     if was is not None:
         old, found = _read(was, env)
@@ -48,16 +43,6 @@ def _read(root: Path, env: str) -> tuple[Workspace | None, tuple[Fault, ...]]:
         return load_workspace(root, env), ()
     except ConfigurationError as error:
         return None, error.faults
-
-
-def _person_faults(root: Path) -> tuple[Fault, ...]:
-    if not (root / TEST_PERSONS).exists():
-        return ()
-    try:
-        Persons.load(root / TEST_PERSONS)
-    except ConfigurationError as error:
-        return tuple(replace(fault, file=TEST_PERSONS) for fault in error.faults)
-    return ()
 
 
 def _sample_faults(root: Path, workspace: Workspace | None) -> Iterator[Fault]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bus.process import table
 from bus.process.state import StepState
 from bus.process.table import Table
+from bus.tools.schema_page import reference
 
 #: What each verb of the tables does, for people.
 VERBS: Mapping[str, str] = {
@@ -159,13 +161,38 @@ def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {"docs/states.md": states}
 
 
-def stale(root: Path) -> tuple[str, ...]:
-    """The pages that are not what the code says."""
-    return tuple(
-        name
-        for name, page in PAGES.items()
-        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != page()
+def _route_reference(root: Path) -> str:
+    meta = root / "schemas" / "meta"
+    routes, env, persons = (
+        json.loads((meta / f"{name}.schema.json").read_text(encoding="utf-8"))
+        for name in ("routes", "env", "test-persons")
     )
+    return "\n".join(reference(schema) for schema in (routes, env, persons))
+
+
+#: Path below the root of the repository -> what belongs between the two marks of a page that people write.
+PARTS: Mapping[str, Callable[[Path], str]] = {"docs/route.md": _route_reference}
+BEGIN = "<!-- Written by `make docs` from schemas/meta/: change it there. -->\n"
+END = "<!-- End of what make docs writes. -->\n"
+
+
+def stale(root: Path) -> tuple[str, ...]:
+    """The pages that are not what the code and the schemas say; a page that people write is judged where it is."""
+    return tuple(name for name, text in _wanted(root).items() if _read(root / name) != text)
+
+
+def _wanted(root: Path) -> dict[str, str]:
+    pages = {name: page() for name, page in PAGES.items()}
+    for name, part in PARTS.items():
+        text = _read(root / name)
+        if text:
+            before, _, rest = text.partition(BEGIN)
+            pages[name] = f"{before}{BEGIN}\n{part(root)}\n{END}{rest.partition(END)[2]}"
+    return pages
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,13 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the repository (default: where you are)")
     given = parser.parse_args(arguments)
-    names = stale(given.root)
+    names, wanted = stale(given.root), _wanted(given.root)
     for name in names:
         if given.check:
             print(f"{name} is not what the code says; run make docs")  # noqa: T201 - a program for people
         else:
             (given.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (given.root / name).write_text(PAGES[name](), encoding="utf-8")
+            (given.root / name).write_text(wanted[name], encoding="utf-8")
     return 1 if given.check and names else 0
 
 

@@ -12,24 +12,6 @@ from tests.support.workspaces.copies import Edit, copy_of_repository, copy_of_sm
 
 BROKEN = {
     "a misspelt key": (Edit(old="final: true", new="☞finale: true"), "unknown-name", "Did you mean final?"),
-    "a key that comes later": (
-        Edit(old="deadline: 5d\n", new="deadline: 5d\n        ☞for_each: request.shop\n"),
-        "not-yet",
-        "Leave it out.",
-    ),
-    "a provider out of a group": (
-        Edit(
-            old="when: request.shop.premises\n        deadline: 5d\n        provider: office",
-            new="when: request.shop.premises\n        deadline: 5d\n        provider: {☞one_of: offices}",
-        ),
-        "not-yet",
-        "Leave it out.",
-    ),
-    "included files": (
-        Edit(old="version: 1\n", new="version: 1\n☞include: routes/*.yaml\n"),
-        "not-yet",
-        "Leave it out.",
-    ),
     "another version of the language": (Edit(old="version: 1", new="version: ☞2"), "bad-value", ""),
     "a missing title": (
         Edit(old="{title: {en: Licensing, ar: الترخيص}, legal", new="☞{legal"),
@@ -166,7 +148,7 @@ BROKEN = {
     "a path that is none": (Edit(old="{name: request.shop.name}", new="{name: ☞shop.name}"), "bad-path", ""),
     "an item without for_each": (
         Edit(old="{name: request.shop.name}", new="{name: ☞item.name}"),
-        "not-yet",
+        "no-item",
         "request or steps",
     ),
     "a path to an unknown step": (

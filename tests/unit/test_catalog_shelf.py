@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bus.catalog.shelf import Shelf, UnknownMemberError, compile_contracts
+from bus.catalog.shelf import PrefixItemsError, Shelf, UnknownMemberError, compile_contracts
 from bus.message.reply import Data
 
 CONTRACTS: dict[str, Data] = {
@@ -20,6 +20,18 @@ CONTRACTS: dict[str, Data] = {
             "fixed": {"const": True},
             "narrow": {"allOf": [{"enum": ["a", "b", "c"]}, {"enum": ["a", "b"]}, {"type": "string"}]},
             "a/b": {"type": "string", "pattern": "^x"},
+            "anything": True,
+            "people": {
+                "allOf": [{"minItems": 1, "maxItems": 9}, {"maxItems": 5}],
+                "type": "array",
+                "items": {
+                    "type": ["object", "null"],
+                    "required": ["id"],
+                    "properties": {"id": {"type": "string"}, "age": {"type": "integer"}},
+                },
+            },
+            "bare": {"type": "array"},
+            "pair": {"type": "array", "prefixItems": [{"type": "string"}]},
         },
         "$defs": {
             "base": {"required": ["id"], "properties": {"id": {"type": ["string", "integer"]}}},
@@ -51,6 +63,7 @@ def shelf() -> Shelf:
         ("choice", {"string", "integer"}, 1),
         ("fixed", {"boolean"}, 1),
         ("narrow", {"string"}, 1),
+        ("anything", set(), 1),
     ],
 )
 def test_a_path_has_the_kinds_that_all_parts_allow_and_knows_when_it_is_there(
@@ -99,3 +112,23 @@ def test_a_contract_is_not_blamed_for_the_fault_of_one_that_it_refers_to() -> No
     # Then
     assert {fault.file for fault in faults} == {"schemas/shared/address.json"}
     assert contracts.names() == ("service/b",)
+
+
+def test_a_list_knows_its_length_and_what_its_items_are(shelf: Shelf) -> None:
+    # When
+    people = shelf.find("service/a", ["people"])
+    item = shelf.items(people)
+    # Then
+    assert (people.least, people.most, set(people.kinds)) == (1, 5, {"array"})
+    assert item is not None
+    assert item.kinds == {"object", "null"}
+    # An item that may be null may lack all of its members.
+    assert [shelf.inside(item, [name]).sure_from for name in ("id", "age")] == [1, 1]
+    with pytest.raises(UnknownMemberError):
+        shelf.inside(item, ["name"])
+
+
+def test_a_list_without_items_says_nothing_of_them_and_one_with_prefix_items_is_refused(shelf: Shelf) -> None:
+    assert shelf.items(shelf.find("service/a", ["bare"])) is None
+    with pytest.raises(PrefixItemsError):
+        shelf.items(shelf.find("service/a", ["pair"]))

@@ -7,8 +7,26 @@ from pathlib import Path
 import pytest
 
 from bus.cli import main
+from bus.errors import ConfigurationError
+from bus.simulator import Persons
 from bus.tools.check import check
-from tests.support.workspaces.copies import REPOSITORY, Edit, copy_of_repository, copy_of_small
+from tests.support.workspaces.copies import REPOSITORY, Edit, copy_of_repository, copy_of_small, copy_of_wide
+
+PERSON = 'national_id: "9", agency: registry, behaviour: late, name: {en: A, ar: أ}, birth_date: 1980-01-31'
+PEOPLE = [
+    PERSON,
+    PERSON.replace("01-31", "02-31"),
+    PERSON.replace("1980-01-31", "31.1.1980"),
+    PERSON.replace("1980-01-31", "19800131"),
+    PERSON.replace('"9"', "9"),
+    PERSON.replace("late", "lazy"),
+    PERSON.replace("late", "LATE"),
+    PERSON.replace("{en: A, ar: أ}", "A"),
+    PERSON.replace("{en: A, ar: أ}", "{en: A}"),
+    PERSON.replace("agency: registry, ", ""),
+    f"{PERSON}, trade_name: 7",
+    f"{PERSON}, nickname: A",
+]
 
 
 def write_sample(root: Path, name: str, text: str) -> None:
@@ -83,23 +101,34 @@ def test_what_a_sample_shows_on_purpose_is_no_fault(sample: str, text: str, tmp_
     assert check(root, "dev") == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("[]", "no-persons"),
-        ("persons: 3", "no-persons"),
-        ("persons: [", "yaml"),
-        ("persons: [{national_id: 7}]", "bad-person"),
-    ],
-)
-def test_test_persons_that_no_simulator_could_obey_are_told(text: str, code: str, tmp_path: Path) -> None:
+def test_test_persons_that_no_simulator_could_obey_are_told_with_all_other_faults(tmp_path: Path) -> None:
     # Given
-    root, _ = copy_of_small(tmp_path)
-    (root / "schemas/test-persons.yaml").write_text(text, encoding="utf-8")
+    root, places = copy_of_wide(
+        tmp_path,
+        Edit(file="schemas/test-persons.yaml", old="behaviour: late", new="behaviour: ☞lazy"),
+        Edit(file="routes/registry.yaml", old="desk: true", new="☞dekk: true"),
+    )
     # When
     faults = check(root, "dev")
     # Then
-    assert [(fault.code, fault.file) for fault in faults] == [(code, "schemas/test-persons.yaml")]
+    assert {(fault.file, fault.line, fault.column) for fault in faults} == {
+        (place.file, place.line, place.column) for place in places
+    }
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_what_the_check_passes_a_simulator_can_obey(person: str, tmp_path: Path) -> None:
+    # Given an entry that is almost right
+    root, _ = copy_of_wide(tmp_path)
+    file = root / "schemas/test-persons.yaml"
+    file.write_text(f"persons:\n  - {{{person}}}\n", encoding="utf-8")
+    # When
+    told = check(root, "dev")
+    # Then nothing that the check passes stops a simulator
+    try:
+        Persons.load(file)
+    except ConfigurationError:
+        assert told
 
 
 def test_no_code_of_an_adapter_runs(tmp_path: Path) -> None:
@@ -172,6 +201,41 @@ def test_a_desk_that_is_gone_takes_its_operations_along_and_contracts_are_missed
         ("dropped-operation", "routes.yaml", 7),
         ("dropped-contract", "schemas/operation/site.permit.v1.input.json", 0),
     ]
+
+
+def test_a_member_that_is_gone_or_stands_for_another_agency_is_missed_once_at_its_group(tmp_path: Path) -> None:
+    # Given a group of which one member is gone and another has changed
+    for name in ("was", "now"):
+        (tmp_path / name).mkdir()
+    was, _ = copy_of_wide(tmp_path / "was")
+    contract = "schemas/service/open-mall.v1.request.json"
+    now, _ = copy_of_wide(
+        tmp_path / "now",
+        Edit(file="groups/towns.csv", old="0101,town_east,East Town,المدينة الشرقية\n", new=""),
+        Edit(file="groups/towns.csv", old="town_west", new="town_far_west"),
+        Edit(file="env/dev.yaml", old="town_west", new="town_far_west"),
+        Edit(file=contract, old='["0101", "0102"]', new='["0102"]'),
+    )
+    # When
+    faults = check(now, "dev", was=was)
+    # Then
+    assert [(fault.code, fault.file, fault.line) for fault in faults] == [("dropped-member", "groups/towns.csv", 1)] * 2
+    assert ["0101" in faults[0].message, "town_far_west" in faults[1].message] == [True, True]
+
+
+def test_a_group_that_is_gone_is_missed_with_its_operations(tmp_path: Path) -> None:
+    # Given a step that asks one agency, and the group under another name
+    for name in ("was", "now"):
+        (tmp_path / name).mkdir()
+    was, _ = copy_of_wide(tmp_path / "was")
+    now, _ = copy_of_wide(
+        tmp_path / "now",
+        Edit(file="routes/open-mall.yaml", old="{one_of: branches, by: request.branch}", new="registry"),
+        Edit(file="env/dev.yaml", old="  branches:", new="  offices:"),
+        Edit(file="routes/registry.yaml", old="  branches:", new="  offices:"),
+    )
+    # When, Then
+    assert told(was, now) == [("dropped-group", "routes/registry.yaml", 6)]
 
 
 def test_a_workspace_before_that_cannot_be_read_is_told_with_its_own_path(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
 SMALL = Path(__file__).parent / "small"
+#: Files that make another workspace of the small one: included files, groups, lists, test persons.
+WIDE = Path(__file__).parent / "wide"
 #: Stands in a new piece of text where the fault is expected; it is taken out before the text is written.
 HERE = "☞"
 
@@ -34,16 +36,23 @@ def copy_of_small(folder: Path, *edits: Edit) -> tuple[Path, tuple[Place, ...]]:
     """A copy of the small workspace with the edits made, and where their marks stood."""
     root = folder / "workspace"
     shutil.copytree(SMALL, root)
-    for name in ("routes", "env"):
+    for name in ("routes", "env", "test-persons"):
         file = f"schemas/meta/{name}.schema.json"
         shutil.copy(REPOSITORY / file, root / file)
+    return root, edit(root, *edits)
+
+
+def copy_of_wide(folder: Path, *edits: Edit) -> tuple[Path, tuple[Place, ...]]:
+    """A copy of the wide workspace, whose routes stand in several files, with the edits made."""
+    root, _ = copy_of_small(folder)
+    shutil.copytree(WIDE, root, dirs_exist_ok=True)
     return root, edit(root, *edits)
 
 
 def copy_of_repository(folder: Path, *edits: Edit) -> tuple[Path, tuple[Place, ...]]:
     """A copy of the workspace that is the repository's root, with the edits made."""
     root = folder / "workspace"
-    for part in ("adapters", "schemas", "env"):
+    for part in ("adapters", "schemas", "env", "routes", "groups"):
         shutil.copytree(REPOSITORY / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "routes.yaml", root)
     return root, edit(root, *edits)
@@ -54,12 +63,13 @@ def edit(root: Path, *edits: Edit) -> tuple[Place, ...]:
     places = []
     for one in edits:
         file = root / one.file
-        text = file.read_text(encoding="utf-8")
+        # Bytes, so that line ends stay as they are.
+        text = file.read_bytes().decode("utf-8")
         assert text.count(one.old) == 1, f"{one.old!r} stands {text.count(one.old)} times in {one.file}"
         text = text.replace(one.old, one.new)
         before, mark, after = text.partition(HERE)
         if mark:
             line = before.count("\n") + 1
             places.append(Place(file=one.file, line=line, column=len(before) - before.rfind("\n")))
-        file.write_text(before + after, encoding="utf-8")
+        file.write_bytes((before + after).encode())
     return tuple(places)
