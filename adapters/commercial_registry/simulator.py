@@ -136,8 +136,8 @@ class Simulator(BaseSimulator):
         self._base = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         self._base.text_factory = bytes
         self.ledger.join(self._base)
-        # A killed engine leaves no half transaction either way; only a machine without power would.
-        self._base.executescript("PRAGMA main.synchronous = OFF; PRAGMA ledger.synchronous = OFF;")
+        # Not OFF: without synchronisation SQLite commits file by file, and a kill in between would part the two.
+        self._base.executescript("PRAGMA main.synchronous = NORMAL; PRAGMA ledger.synchronous = NORMAL;")
         # What a killed engine had put off is begun anew; what it had committed is not.
         self._base.execute("UPDATE CRIFIN SET ISTAT = 'N' WHERE ISTAT = 'P'")
 

@@ -32,12 +32,19 @@ COMMIT;
 
 
 class Misbehaviour(StrEnum):
-    """The ways in which a legacy system lets its clients down."""
+    """The ways in which a legacy system lets its clients down.
+
+    A simulator takes no notice of those that its system cannot have: it works as it should.
+    """
 
     #: Cannot be reached at all: connecting fails. For ``seconds``, or until disarmed.
     DOWN = "down"
     #: Can be reached, and refuses work because it is outside its hours. For ``seconds``, or until disarmed.
     CLOSED = "closed"
+    #: Refuses the request because it has too much to do, and asks to come back in ``seconds``.
+    BUSY = "busy"
+    #: Does not see the request: something in front of it answers with a page for people.
+    ERROR_PAGE = "error_page"
     #: Begins the work ``seconds`` later.
     SLOW = "slow"
     #: Loses the request: no effect, no answer.
@@ -54,10 +61,20 @@ class Misbehaviour(StrEnum):
     EFFECT_TWICE = "effect_twice"
     #: Does the work; the answer is cut off.
     HALF_ANSWER = "half_answer"
+    #: Does the work; the connection ends before the first byte of the answer.
+    CUT_CONNECTION = "cut_connection"
+    #: Does the work, and reports that it broke down.
+    ERROR_AFTER_EFFECT = "error_after_effect"
+    #: Does the work; the answer names somebody else's reference.
+    WRONG_REFERENCE = "wrong_reference"
+    #: Does the work; the answer holds declarations that could make its reader load or copy other things.
+    HOSTILE_ANSWER = "hostile_answer"
     #: Does the work; the text of the answer is in another code page.
     WRONG_ENCODING = "wrong_encoding"
     #: Does not do the work, says so in the text, and answers with the code for success.
     BUSINESS_ERROR_WITH_SUCCESS_CODE = "business_error_with_success_code"
+    #: Does not do the work; what says so has the form of an error and travels as a success.
+    ERROR_WITH_SUCCESS_STATUS = "error_with_success_status"
 
 
 #: Those that hold for a stretch of time, not for a request.

@@ -40,8 +40,9 @@ class Ledger:
     """The ground truth of tests and demos: a SQLite file of its own, one row for each effect, never changed.
 
     A simulator whose legacy system is SQLite joins the ledger to that connection: then effect and entry are one
-    transaction, and a killed simulator leaves both or neither. (For that, both files keep SQLite's rollback journal:
-    transactions over several files are not atomic in WAL mode.)
+    transaction, and a killed simulator leaves both or neither. (For that, both files keep SQLite's rollback journal,
+    and are not set to ``synchronous = OFF``: transactions over several files are not atomic in WAL mode, nor without
+    synchronisation.)
     """
 
     def __init__(self, path: Path) -> None:

@@ -14,7 +14,7 @@ from bus.errors import ConfigurationError
 from bus.simulator import Behaviour, Control, Instant, Ledger, Misbehaviour, Persons, Simulator
 
 PERSONS = Path(__file__).parents[2] / "schemas" / "test-persons.yaml"
-AGENCIES = ("civil_registry", "tax_authority", "social_insurance", "commercial_registry", "municipality")
+AGENCIES = ("tax_authority", "commercial_registry", "municipality")
 
 
 class Clock:
