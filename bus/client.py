@@ -78,7 +78,7 @@ class Client:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def submit(
+    def submit(  # noqa: PLR0913  # every one of them is a header of its own
         self,
         service: str,
         data: Json,
@@ -87,50 +87,89 @@ class Client:
         purpose: str | None = None,
         actor: str | None = None,
         reference: str | None = None,
+        on_behalf_of: str | None = None,
         test: bool = False,
+        wait: int = 0,
     ) -> Json:
-        """Submit a request, once: the same key is the same request for ever. The receipt."""
+        """Submit a request, once: the same key is the same request for ever.
+
+        The receipt (``request_id``, ``tracking``, ``expected_by``, ...); or, where the request ends within ``wait``
+        seconds (at most 30), the request as `request_show` gives it, with its ``result``.
+        """
         headers = {
             "Idempotency-Key": key,
             "Bus-Purpose": purpose,
             "Bus-Actor": actor,
             "Bus-Reference": reference,
+            "Bus-On-Behalf-Of": on_behalf_of,
             "Bus-Test": "true" if test else None,
         }
         path = f"/services/{_part(service)}/requests"
-        return self._send("POST", path, body=data, headers=headers, repeatable=True)
+        return self._send("POST", path, body=data, headers=headers, wait=wait, repeatable=True)
 
-    def request_list(self, *, state: str | None = None, after: int = 0, most: int = 50) -> Json:
-        """A page of requests."""
-        return self._read("/requests", state=state, after=after, most=most)
+    def event_submit(self, event: Json, *, wait: int = 0) -> Json:
+        """Submit one CloudEvent of the type ``bus.request.submitted.v1``, once: its ``id`` is the submission key.
+
+        What is answered is that of `submit`.
+        """
+        headers = {"Content-Type": "application/cloudevents+json"}
+        return self._send("POST", "/events", body=event, headers=headers, wait=wait, repeatable=True)
+
+    def request_list(
+        self,
+        *,
+        state: str | Sequence[str] = (),
+        reference: str | None = None,
+        on_behalf_of: str | None = None,
+        after: int = 0,
+        most: int = 50,
+    ) -> Json:
+        """A page of requests, by the time they were accepted: ``items``, and the ``next`` cursor or None.
+
+        ``state``: one or several; ``reference`` and ``on_behalf_of``: what was said when they were submitted.
+        """
+        states = [state] if isinstance(state, str) else list(state)
+        query = {"state": states, "reference": reference, "after": after, "most": most}
+        headers = {"Bus-On-Behalf-Of": on_behalf_of}
+        return self._send("GET", "/requests", query=query, headers=headers, repeatable=True)
 
     def request_show(self, request: str, *, wait: int = 0, version: int | None = None) -> Json:
-        """One request; with ``wait``, when it has ended, asks the applicant, or has a version beyond ``version``."""
+        """One request, by its id or tracking code: its ``state``, ``steps``, what is ``asked``, its ``result``.
+
+        With ``wait`` it is answered when the request has ended, asks the applicant, or has a version beyond
+        ``version``; in any case after so many seconds (at most 30).
+        """
         return self._read(f"/requests/{_part(request)}", wait=wait, version=version)
 
     def request_facts(self, request: str) -> Json:
-        """Everything that happened to a request."""
+        """Everything that happened to a request, oldest first, each fact with its hash in the request's chain."""
         return self._read(f"/requests/{_part(request)}/facts")
 
     def request_cancel(self, request: str, *, reason: str) -> Json:
-        """Take a request back."""
+        """Take a request back. ConflictError once its final step was sent, or where it is closing already."""
         return self._send("POST", f"/requests/{_part(request)}/cancel", body={"reason": reason})
 
     def request_supplement(
-        self, request: str, values: Json, *, step: str | None = None, attempt: int | None = None
+        self,
+        request: str,
+        values: Json,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        attempt: int | None = None,
     ) -> Json:
-        """Bring what was asked for: JSON pointer to value."""
-        body = _present({"values": values, "step": step, "attempt": attempt})
+        """Bring what was asked for: JSON pointer to value, for the pointers that ``asked`` of the request names."""
+        body = _present({"values": values, "step": step, "item": item, "attempt": attempt})
         return self._send("POST", f"/requests/{_part(request)}/supplement", body=body)
 
     # --- results ----------------------------------------------------------------------------------------------------
 
     def result_list(self, *, after: int = 0, most: int = 50, wait: int = 0) -> Json:
-        """The feed after a cursor."""
+        """The feed after a cursor: ``items``, each with its ``message`` (a CloudEvent), and the ``next`` cursor."""
         return self._read("/results", after=after, most=most, wait=wait)
 
     def result_ack(self, cursors: Sequence[int]) -> Json:
-        """These results are safe."""
+        """These results are safe with you; how many had not been ``collected`` before."""
         return self._send(
             "POST", "/results/ack", body={"cursors": [str(cursor) for cursor in cursors]}, repeatable=True
         )
@@ -195,25 +234,54 @@ class Client:
         """The providers and how they are."""
         return self._read("/agencies")
 
-    def agency_pause(self, agency: str) -> Json:
-        """Send it nothing more."""
-        return self._send("POST", f"/agencies/{_part(agency)}/pause", repeatable=True)
+    def agency_pause(self, agency: str, *, reason: str | None = None) -> Json:
+        """Send it nothing more. The list of acts says who did it, and why."""
+        body = _present({"reason": reason})
+        return self._send("POST", f"/agencies/{_part(agency)}/pause", body=body, repeatable=True)
 
-    def agency_resume(self, agency: str) -> Json:
-        """Send to it again."""
-        return self._send("POST", f"/agencies/{_part(agency)}/resume", repeatable=True)
+    def agency_resume(self, agency: str, *, reason: str | None = None) -> Json:
+        """Send to it again. The list of acts says who did it, and why."""
+        body = _present({"reason": reason})
+        return self._send("POST", f"/agencies/{_part(agency)}/resume", body=body, repeatable=True)
 
-    def agency_retire(self, agency: str, *, journal: str) -> Json:
-        """Declare its journal lost."""
-        return self._send("POST", f"/agencies/{_part(agency)}/retire", body={"journal": journal}, repeatable=True)
+    def agency_retire(self, agency: str, *, journal: str, reason: str | None = None) -> Json:
+        """Declare its journal lost. The list of acts says who did it, and why."""
+        body = _present({"journal": journal, "reason": reason})
+        return self._send("POST", f"/agencies/{_part(agency)}/retire", body=body, repeatable=True)
 
     def service_list(self) -> Json:
         """What can be asked for."""
         return self._read("/services")
 
     def service_show(self, service: str) -> Json:
-        """One service with its contracts."""
+        """One service: contracts, a ``sample`` request, deadline, steps, purposes, granted fields, test persons."""
         return self._read(f"/services/{_part(service)}")
+
+    # --- the audit --------------------------------------------------------------------------------------------------
+
+    def audit_list(
+        self,
+        *,
+        request: str | None = None,
+        agency: str | None = None,
+        purpose: str | None = None,
+        from_: str | None = None,
+        to: str | None = None,
+        after: str | None = None,
+        most: int = 50,
+    ) -> Json:
+        """Who was told which fields, for which purpose, oldest first: ``items``, and the ``next`` cursor or None.
+
+        ``from_`` and ``to``: a day (``2026-01-05``) or a time (``2026-01-05T08:30:00Z``); ``to`` itself is left out.
+        """
+        query = {"request": request, "agency": agency, "purpose": purpose, "from": from_, "to": to, "after": after}
+        return self._read("/audit", **query, most=most)
+
+    def audit_acts(self, *, after: int = 0, most: int = 50) -> Json:
+        """What was done to agencies and tokens, and by whom, oldest first."""
+        return self._read("/audit/acts", after=after, most=most)
+
+    # --- how it is --------------------------------------------------------------------------------------------------
 
     def status(self) -> Json:
         """How the bus is doing."""
@@ -226,26 +294,28 @@ class Client:
     # --- the wire ---------------------------------------------------------------------------------------------------
 
     def _read(self, path: str, **query: str | int | None) -> Json:
-        return self._send("GET", path, query=query, repeatable=True)
+        return self._send("GET", path, query=query, wait=int(query.get("wait") or 0), repeatable=True)
 
     def _send(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Mapping[str, str | int | list[str] | None] | None = None,
         headers: Mapping[str, str | None] | None = None,
         body: Json | None = None,
+        wait: int = 0,
         repeatable: bool = False,
     ) -> Json:
-        wait = min(int((query or {}).get("wait") or 0), _MOST_WAIT)
+        patience = _PATIENCE + min(wait, _MOST_WAIT)
+        preference = {"Prefer": f"wait={wait}" if wait and method != "GET" else None}
         request = self._http.build_request(
             method,
             path,
             params=_present(query or {}),
-            headers=_headers(headers or {}),
+            headers=_headers({**(headers or {}), **preference}),
             json=body,
-            timeout=_PATIENCE + wait,
+            timeout=patience,
         )
         answer = self._sent(request, tries=_TRIES if repeatable else 1)
         if answer.is_success:

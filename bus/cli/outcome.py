@@ -24,6 +24,7 @@ BAD_INPUT = 2
 #: Not reachable; try again.
 TRY_AGAIN = 3
 
+_OF_FAULT = ("code", "pointer", "file", "line", "column", "message", "mend")
 _BAD_INPUT = (ConfigurationError, InvalidMessageError, UnauthenticatedError)
 
 
@@ -49,6 +50,20 @@ def exit_code(error: BusError) -> int:
     if isinstance(error, TransientError):
         return TRY_AGAIN
     return BAD_INPUT if isinstance(error, _BAD_INPUT) else NO
+
+
+def as_problem(error: BusError) -> dict[str, Any]:
+    """The error for programs: the members of a problem (RFC 9457) that are known here, all faults, the exit code."""
+    faults = error.faults if isinstance(error, ConfigurationError | InvalidMessageError) else ()
+    detail = str(error) if len(faults) < 2 else f"{len(faults)} faults, see faults."
+    return {
+        "type": f"urn:bus:problem:{error.code}",
+        "code": error.code,
+        "detail": faults[0].message if len(faults) == 1 else detail,
+        "mend": error.mend,
+        "exit_code": exit_code(error),
+        "faults": [{name: getattr(fault, name) for name in _OF_FAULT if getattr(fault, name)} for fault in faults],
+    }
 
 
 def _tell(error: BusError) -> None:

@@ -63,7 +63,7 @@ def _asked(field: InputField) -> _Asked:
     if kind is Text:
         return _text(field)
     if get_origin(kind) is tuple:
-        return _needs(field) if Need in get_args(kind) else _numbers(field)
+        return _many(field, get_args(kind)[0])
     if get_origin(kind) is dict:
         option = _option(field, "--set", field.name, multiple=True, metavar="POINTER=VALUE")
         return _one(field, option, _pairs)
@@ -71,14 +71,29 @@ def _asked(field: InputField) -> _Asked:
 
 
 def _plain(field: InputField, kind: Any) -> click.Option:
-    flag = f"--{field.name.replace('_', '-')}"
+    names = (_flag(field), field.name)
     if kind is bool:
-        return _option(field, flag, is_flag=True)
+        return _option(field, *names, is_flag=True)
     if isinstance(kind, EnumType):
-        return _option(field, flag, type=click.Choice([str(member) for member in kind]))  # type: ignore[var-annotated]
+        return _option(field, *names, type=click.Choice([str(member) for member in kind]))  # type: ignore[var-annotated]
     if get_origin(kind) is Literal:
-        return _option(field, flag, type=click.Choice(get_args(kind)))
-    return _option(field, flag, type=click.INT if kind is int else click.STRING)
+        return _option(field, *names, type=click.Choice(get_args(kind)))
+    return _option(field, *names, type=click.INT if kind is int else click.STRING)
+
+
+def _many(field: InputField, kind: Any) -> _Asked:
+    if Need is kind:
+        return _needs(field)
+    if not isinstance(kind, EnumType):
+        return _numbers(field)
+    choices = click.Choice([str(member) for member in kind])  # type: ignore[var-annotated]
+    option = _option(field, _flag(field), field.name, multiple=True, type=choices)
+    return _one(field, option, lambda given: given or None)
+
+
+def _flag(field: InputField) -> str:
+    """``--on-behalf-of``; ``--from`` for what Python must call ``from_``."""
+    return f"--{field.name.strip('_').replace('_', '-')}"
 
 
 def _option(field: InputField, *names: str, **more: Any) -> click.Option:

@@ -11,9 +11,11 @@ import click
 from bus.cli.connection import connect
 from bus.cli.follow import follow
 from bus.cli.lazy import LazyGroup, Place
+from bus.cli.outcome import as_problem, exit_code
 from bus.cli.parameters import Parameters, parameters_of
 from bus.cli.show import Language, as_json, as_text, language
 from bus.client import Client, Json
+from bus.errors import BusError
 from bus.operations.operation import Operation
 from bus.operations.registry import OPERATIONS
 
@@ -70,12 +72,20 @@ def _callback(operation: Operation[Any, Any], parameters: Parameters) -> Callabl
         data_: Path | None,
         follow: bool = False,
         **given: Any,
-    ) -> None:
-        values = parameters.values(given)
+    ) -> int | None:
         brief = _BRIEF.get(operation.name, _whole)
         show = as_json if as_json_ else lambda answer: as_text(brief(answer), lang or language())
-        with connect(data_, agency_, public=not operation.roles) as client:
-            _run(client, operation, values, show, follows=follow)
+        try:
+            values = parameters.values(given)
+            with connect(data_, agency_, public=not operation.roles) as client:
+                _run(client, operation, values, show, follows=follow)
+        except BusError as error:
+            if not as_json_:
+                raise
+            # Programs read one kind of text only, also where it is about an error.
+            click.echo(as_json(as_problem(error)), err=True)
+            return exit_code(error)
+        return None
 
     return run
 

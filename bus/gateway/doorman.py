@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from bus.errors import ForbiddenError, UnauthenticatedError
+from bus.gateway.threads import Threads
 from bus.operations.caller import Caller, Role, caller_of, token_hash
 from bus.operations.context import Context
 
@@ -21,8 +22,9 @@ _NOBODY = Caller(user="nobody", role=Role.CONSUMER)
 class Doorman:
     """Tells callers by their tokens."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, threads: Threads) -> None:
         self._context = context
+        self._threads = threads
         self._seen: dict[str, tuple[Caller, float]] = {}
 
     async def admit(self, request: Request, *, public: bool) -> Caller:
@@ -43,7 +45,7 @@ class Doorman:
         now = time.monotonic()
         if known is not None and known[1] > now:
             return known[0]
-        caller = await run_in_threadpool(caller_of, self._context.store, hash_)
+        caller = await self._threads.do(partial(caller_of, self._context.store, hash_))
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen.clear()
         self._seen[hash_] = (caller, now + _REMEMBERED)

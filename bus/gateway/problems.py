@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from bus.errors import BusError, Fault, InvalidMessageError, TransientError
 from bus.message.instant import to_rfc3339
 from bus.message.text import Text
 from bus.operations.conflict import MovedError
+from bus.operations.grant import NotGrantedError
 
 CONTENT_TYPE = "application/problem+json"
+_QUALITY = re.compile(r"q=([01](?:\.[0-9]{0,3})?)", re.ASCII | re.IGNORECASE)
+Language: TypeAlias = Literal["en", "ar"]
 #: Seconds after which a transient error is worth another try.
 RETRY_AFTER = 2
 
@@ -76,6 +80,19 @@ PROBLEMS: Mapping[str, Problem] = {
         ("The body is not declared as JSON.", "نوع المحتوى المعلن ليس JSON."),
         ("Send Content-Type: application/json.", "أرسل الترويسة Content-Type: application/json."),
     ),
+    "event-mode": _problem(
+        415,
+        ("The event is not sent in structured mode.", "لم يُرسل الحدث بالصيغة المهيكلة (structured mode)."),
+        (
+            "Put the attributes and the data into one JSON object and send Content-Type: application/cloudevents+json.",
+            "ضع السمات والبيانات في كائن JSON واحد وأرسل الترويسة Content-Type: application/cloudevents+json.",
+        ),
+    ),
+    "charset": _problem(
+        415,
+        ("The body is declared in another character set than UTF-8.", "المحتوى معلن بترميز غير UTF-8."),
+        ("Send it as UTF-8.", "أرسله بترميز UTF-8."),
+    ),
     "key-needed": _problem(
         400,
         ("The header Idempotency-Key is missing.", "الترويسة Idempotency-Key مفقودة."),
@@ -104,10 +121,26 @@ PROBLEMS: Mapping[str, Problem] = {
         ("Some values are missing or wrong.", "بعض القيم ناقصة أو خاطئة."),
         ("Mend the places named in faults.", "صحّح المواضع المذكورة في faults."),
     ),
+    **dict.fromkeys(
+        ("event", "envelope"),
+        _problem(
+            422,
+            ("The event is not one that submits a request.", "الحدث المرسل لا يصلح لتقديم طلب."),
+            ("Mend the attributes named in faults.", "صحّح السمات المذكورة في faults."),
+        ),
+    ),
     "contract": _problem(
         422,
         ("The data does not obey its contract.", "البيانات لا توافق الصيغة المعتمدة."),
         ("Mend the places named in faults.", "صحّح المواضع المذكورة في faults."),
+    ),
+    "provider-unknown": _problem(
+        422,
+        ("The request names an agency that the service does not know.", "يشير الطلب إلى جهة لا تعرفها الخدمة."),
+        (
+            "Use a code of the group, at the place named in faults.",
+            "استعمل أحد رموز المجموعة في الموضع المذكور في faults.",
+        ),
     ),
     **dict.fromkeys(
         ("not-asked", "no-such-place"),
@@ -171,12 +204,15 @@ PROBLEMS: Mapping[str, Problem] = {
     "service-not-granted": _problem(
         403,
         ("You may not ask for this service.", "الخدمة غير متاحة لجهتك."),
-        ("Ask the owner of the service for a grant.", "اطلب الإذن من مالك الخدمة."),
+        ("Ask those named in granted_by for a grant.", "اطلب الإذن من الجهة المذكورة في granted_by."),
     ),
     "purpose-not-granted": _problem(
         403,
         ("You may not ask for this purpose.", "هذا الغرض غير مسموح به لجهتك."),
-        ("Name a granted purpose.", "اذكر غرضًا مسموحًا به."),
+        (
+            "Name a granted purpose, or ask those named in granted_by for a grant.",
+            "اذكر غرضًا مسموحًا به، أو اطلب الإذن من الجهة المذكورة في granted_by.",
+        ),
     ),
     # --- there is no such thing
     "not-found": _problem(404, ("There is no such thing.", "غير موجود."), _LIST_AGAIN),
@@ -194,6 +230,11 @@ PROBLEMS: Mapping[str, Problem] = {
     "agency-unknown": _problem(404, ("There is no such agency.", "لا توجد جهة بهذا الاسم."), _LIST_AGAIN),
     "row-unknown": _problem(404, ("There is no such task on your desk.", "لا توجد معاملة كهذه في مكتبك."), _LIST_AGAIN),
     "failure-unknown": _problem(404, ("There is no such failure.", "لا يوجد عطل كهذا."), _LIST_AGAIN),
+    "too-slow": _problem(
+        408,
+        ("The request did not come in time.", "لم يصل الطلب كاملًا ضمن المهلة."),
+        ("Send it whole, at once.", "أرسل الطلب كاملًا دفعة واحدة."),
+    ),
     "method-not-allowed": _problem(
         405,
         ("This address does not take this method.", "هذا العنوان لا يقبل هذه الطريقة."),
@@ -264,37 +305,63 @@ class Answer:
     headers: dict[str, str]
 
 
-def problem_of(error: BusError) -> Answer:
-    """The problem that an error of the bus is; what is not meant for the asker is left out."""
+def problem_of(error: BusError, lang: Language = "en") -> Answer:
+    """The problem that an error of the bus is; what is not meant for the asker is left out.
+
+    ``lang`` is that of ``title``, ``detail`` and ``mend``; both languages stand in ``i18n`` in any case.
+    """
     code = _known(error)
     problem = PROBLEMS[code]
     own_fault = problem.status >= 500 and not isinstance(error, TransientError)
-    body = answer_of(code, detail="" if own_fault else _detail(error), mend="" if own_fault else error.mend)
+    body = answer_of(code, detail="" if own_fault else _detail(error), mend="" if own_fault else error.mend, lang=lang)
     if isinstance(error, InvalidMessageError):
         body["faults"] = [_fault(fault) for fault in error.faults]
     if isinstance(error, MovedError):
         body["state"] = error.state
         body["changed_by"] = error.changed_by
         body["changed_at"] = None if error.changed_at is None else to_rfc3339(error.changed_at)
-    return Answer(status=problem.status, body=body, headers=_headers(problem.status))
+    if isinstance(error, NotGrantedError):
+        body["granted_by"] = error.granted_by
+    return Answer(status=problem.status, body=body, headers=_headers(problem.status) | {"Content-Language": lang})
 
 
-def answer_of(code: str, *, detail: str = "", mend: str = "") -> dict[str, Any]:
-    """The members of a problem; ``mend`` where there is a more exact one than the code's own."""
+def answer_of(code: str, *, detail: str = "", mend: str = "", lang: Language = "en") -> dict[str, Any]:
+    """The members of a problem; ``mend`` where there is a more exact one than the code's own.
+
+    What is said exactly is said in English; an Arabic reader gets the code's own words first, and the exact ones after.
+    """
     problem = PROBLEMS[code]
+    title = problem.title.ar if lang == "ar" else problem.title.en
+    exact = [text for text in (detail, mend) if text]
     return {
         "type": f"urn:bus:problem:{code}",
-        "title": problem.title.en,
+        "title": title,
         "status": problem.status,
-        "detail": detail or problem.title.en,
+        "detail": " ".join((title, *exact)) if lang == "ar" else detail or title,
         "instance": uuid4().urn,
         "code": code,
-        "mend": mend or problem.mend.en,
+        "mend": problem.mend.ar if lang == "ar" else mend or problem.mend.en,
         "i18n": {
             "en": {"title": problem.title.en, "mend": problem.mend.en},
             "ar": {"title": problem.title.ar, "mend": problem.mend.ar},
         },
     }
+
+
+def language_of(accepted: str) -> Language:
+    """The language that a header ``Accept-Language`` wants most of the two there are; English where it wants neither.
+
+    The greatest quality counts, of equal ones the first; ``ar-EG`` is Arabic.
+    """
+    wanted: dict[Language, float] = {}
+    for part in accepted.split(","):
+        name, _, parameter = part.partition(";")
+        found = _QUALITY.fullmatch(parameter.strip())
+        primary = name.strip().partition("-")[0].lower()
+        lang: Language | None = "ar" if primary == "ar" else "en" if primary == "en" else None
+        if lang is not None and (found or not parameter.strip()):
+            wanted.setdefault(lang, float(found[1]) if found else 1.0)
+    return max(wanted, key=lambda lang: wanted[lang]) if any(wanted.values()) else "en"
 
 
 def _known(error: BusError) -> str:

@@ -145,6 +145,18 @@ _ADVICE: Mapping[str, Advice] = {
         "Look at the broker; the bus sends them as soon as it takes them.",
         "افحصوا الوسيط، ويرسلها الناقل حين يقبلها.",
     ),
+    "webhook_failing": _advice(
+        "A consumer's webhook does not take its messages; they wait in order and in its feed.",
+        "لا يستقبل عنوان الإشعارات لدى الجهة الطالبة رسائلها، وهي تنتظر بالترتيب وفي سجلّ نتائجها.",
+        "Tell those who run the receiver; the bus goes on trying and closes this when it works again.",
+        "أبلغوا مشغّلي نظام الاستقبال، ويواصل الناقل المحاولة ويُغلق هذا العطل متى عاد يعمل.",
+    ),
+    "webhook_gone": _advice(
+        "A consumer's webhook answered that it is gone for good (410); nothing more is sent to it.",
+        "أجاب عنوان الإشعارات لدى الجهة الطالبة بأنه أُلغي نهائيًا (410)، فلا يُرسل إليه شيء بعد ذلك.",
+        "Set its new address in env/<name>.yaml, or take the webhook out, and start the bus again.",
+        "حدّدوا عنوانه الجديد في ملف env/<name>.yaml أو احذفوه، ثم أعيدوا تشغيل الناقل.",
+    ),
     "definition_missing": _advice(
         "The store has lost the definition that this request is pinned to.",
         "فقدت القاعدة التعريف الذي ثُبّت عليه هذا الطلب.",

@@ -9,15 +9,15 @@ from typing import Annotated
 from pydantic import Field
 
 from bus.errors import ConflictError, NotFoundError
-from bus.logs import bind
+from bus.logs import LogEvent, bind
 from bus.message.instant import Instant
 from bus.message.text import Text
 from bus.operations.caller import Caller
 from bus.operations.context import Context
-from bus.operations.given import AgencyName
+from bus.operations.given import AgencyName, Why
 from bus.operations.operation import Given
 from bus.operations.request import when
-from bus.ports import AgencyRow
+from bus.ports import Act, AgencyRow
 from bus.process.state import StepState
 
 _LOG = bind(place="operations")
@@ -31,10 +31,11 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OneAgency:
-    """One agency."""
+class ActOnAgency:
+    """One agency, and why something is done to it."""
 
     agency: AgencyName
+    reason: Why = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class RetireJournal:
         Field(min_length=1, max_length=64),
         Given(place="member", summary=Text(en="Id of the lost journal.", ar="معرّف سجل الجهة المفقود.")),
     ]
+    reason: Why = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,25 +89,18 @@ def list_agencies(context: Context, _caller: Caller, _given: Nothing) -> AgencyV
     return AgencyViews(items=agencies(context))
 
 
-def pause(context: Context, caller: Caller, given: OneAgency) -> AgencyView:
-    """Send it nothing more; its replies are still taken. The log names who did it."""
-    view = _change(context, given.agency, lambda row: replace(row, paused=True))
-    _LOG.warning("agency_paused", agency=given.agency, user=caller.user)
-    return view
+def pause(context: Context, caller: Caller, given: ActOnAgency) -> AgencyView:
+    """Send it nothing more; its replies are still taken."""
+    return _change(context, caller, given, "agency_paused", lambda row: replace(row, paused=True))
 
 
-def resume(context: Context, caller: Caller, given: OneAgency) -> AgencyView:
-    """Send to it again. The log names who did it."""
-    view = _change(context, given.agency, lambda row: replace(row, paused=False))
-    _LOG.warning("agency_resumed", agency=given.agency, user=caller.user)
-    return view
+def resume(context: Context, caller: Caller, given: ActOnAgency) -> AgencyView:
+    """Send to it again."""
+    return _change(context, caller, given, "agency_resumed", lambda row: replace(row, paused=False))
 
 
 def retire_journal(context: Context, caller: Caller, given: RetireJournal) -> AgencyView:
-    """Declare a journal lost, so that a host with a new one is admitted. It can never come back.
-
-    The log names who did it.
-    """
+    """Declare a journal lost, so that a host with a new one is admitted. It can never come back."""
 
     def retire(row: AgencyRow) -> AgencyRow:
         if given.journal in row.retired:
@@ -117,9 +112,7 @@ def retire_journal(context: Context, caller: Caller, given: RetireJournal) -> Ag
         # Its host must announce itself again, with another journal.
         return row.retire_journal()
 
-    view = _change(context, given.agency, retire)
-    _LOG.warning("journal_retired", agency=given.agency, journal_id=given.journal, user=caller.user)
-    return view
+    return _change(context, caller, given, "journal_retired", retire)
 
 
 def agencies(context: Context) -> tuple[AgencyView, ...]:
@@ -138,7 +131,17 @@ def agencies(context: Context) -> tuple[AgencyView, ...]:
     )
 
 
-def _change(context: Context, name: str, change: Callable[[AgencyRow], AgencyRow]) -> AgencyView:
+def _change(
+    context: Context,
+    caller: Caller,
+    given: ActOnAgency | RetireJournal,
+    what: LogEvent,
+    change: Callable[[AgencyRow], AgencyRow],
+) -> AgencyView:
+    """Change the row and keep who did it, in one transaction; the log says it too."""
+    name = given.agency
+    target = f"{name}/{given.journal}" if isinstance(given, RetireJournal) else name
+    act = Act(actor=caller.actor(), what=what, target=target, reason=given.reason)
     if name not in context.workspace.env.agencies:
         raise NotFoundError(
             "There is no such provider in this workspace.",
@@ -147,7 +150,8 @@ def _change(context: Context, name: str, change: Callable[[AgencyRow], AgencyRow
         )
     for _ in range(_TRIES):
         row = context.store.agencies().get(name)
-        if context.store.save_agency(change(row or AgencyRow(agency=name)), row):
+        if context.store.save_agency(change(row or AgencyRow(agency=name)), row, act):
+            _LOG.warning(what, agency=name, user=act.actor)
             return next(view for view in agencies(context) if view.agency == name)
     raise ConflictError("The agency's row keeps changing under this command.", code="agency-busy", mend="Try it again.")
 

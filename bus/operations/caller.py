@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bus.errors import ForbiddenError, UnauthenticatedError
-from bus.ports import Store
+from bus.ports import Act, Store
 
 
 class Role(StrEnum):
@@ -20,6 +20,8 @@ class Role(StrEnum):
     CLERK = "clerk"
     #: Runs the bus: sees states and failures, never a person's data.
     OPERATOR = "operator"
+    #: Answers who was told what: sees disclosures and acts, and no request.
+    AUDITOR = "auditor"
     #: Sets the bus up. May act for any agency by naming it in ``Bus-Agency``; each fact then says so.
     ADMIN = "admin"
 
@@ -64,16 +66,28 @@ class Caller:
         return self.agency
 
 
-def mint_token(store: Store, user: str, role: Role, agency: str | None = None) -> str:
+#: Who gives and takes tokens: whoever may write the store on the machine of the bus.
+MACHINE = "machine"
+
+
+def mint_token(store: Store, user: str, role: Role, agency: str | None = None, *, by: str = MACHINE) -> str:
     """A new bearer token of 256 random bits; the store keeps its SHA-256 only, so this is the one time it is seen.
+
+    The list of acts says that ``by`` gave ``user`` a token.
 
     A ValueError where the role and the agency do not fit: consumers and clerks belong to one, the others to none.
     """
     if (role in {Role.CONSUMER, Role.CLERK}) is (agency is None):
         raise ValueError(f"A {role} {'belongs to an agency' if agency is None else 'belongs to no agency'}.")
     token = f"bus_{secrets.token_urlsafe(32)}"
-    store.save_token(token_hash=token_hash(token), user=user, role=role, agency=agency)
+    act = Act(actor=by, what="token_added", target=user, reason=" ".join(filter(None, (role, agency))))
+    store.save_token(token_hash=token_hash(token), user=user, role=role, agency=agency, act=act)
     return token
+
+
+def take_tokens(store: Store, user: str, *, by: str = MACHINE) -> int:
+    """Take every token of a user back, and say so in the list of acts; how many there were."""
+    return store.remove_tokens(user, Act(actor=by, what="tokens_removed", target=user))
 
 
 def token_hash(token: str) -> str:

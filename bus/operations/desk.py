@@ -18,7 +18,7 @@ from bus.operations.context import Context
 from bus.operations.given import After, Most, Row, Wait
 from bus.operations.operation import Given
 from bus.operations.request import when
-from bus.operations.titled import TitledField, titled
+from bus.operations.titled import Folded, TitledField, titled
 from bus.ports import DeskRow, Payload
 from bus.process.closure import input_contract, output_contract
 from bus.process.definition import Definition
@@ -198,6 +198,7 @@ def pinned(context: Context, row: DeskRow) -> tuple[Definition, Contracts]:
 def _view(context: Context, row: DeskRow, *, reads: bool) -> DeskView:
     data = (task_of(context, row).data or {}) if reads else None
     definition, contracts = pinned(context, row)
+    folded = Folded(contracts)
     drafts = context.store.payloads([row.draft_id]) if reads and row.draft_id is not None else {}
     draft = drafts.get(row.draft_id) if row.draft_id is not None else None
     line = _line(row)
@@ -216,8 +217,8 @@ def _view(context: Context, row: DeskRow, *, reads: bool) -> DeskView:
         opened_at=line.opened_at,
         due_at=line.due_at,
         data=data,
-        fields=titled(contracts.schema(input_contract(row.operation)), data or {}),
-        answer_fields=titled(contracts.schema(output_contract(row.operation)), {}),
+        fields=titled(folded.whole(input_contract(row.operation)), data or {}, folded),
+        answer_fields=titled(folded.whole(output_contract(row.operation)), {}, folded),
         draft=None if draft is None else parse(draft),
     )
 

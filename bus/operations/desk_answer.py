@@ -23,7 +23,7 @@ from bus.operations.desk import pinned, row_of, taken, task_of
 from bus.operations.given import Row
 from bus.operations.operation import Command, Given
 from bus.operations.submission import field_names
-from bus.operations.titled import titled
+from bus.operations.titled import Folded, titled
 from bus.ports import Decided, DeskAnswer, DeskRow, Fate, Incoming, Payload
 from bus.process.closure import input_contract, output_contract
 from bus.process.event import Replied
@@ -111,7 +111,8 @@ def return_(context: Context, caller: Caller, given: Return) -> Command[Answered
     """Ask the applicant, through the consumer, for what is missing."""
     row = row_of(context, caller, given.row)
     _, contracts = pinned(context, row)
-    known = {field.pointer for field in titled(contracts.schema(input_contract(row.operation)), {})}
+    folded = Folded(contracts)
+    known = {field.pointer for field in titled(folded.whole(input_contract(row.operation)), {}, folded)}
     faults = [fault for index, need in enumerate(given.needs) for fault in _faults(need, index, known)]
     within: Milliseconds | None = None
     if given.within is not None:

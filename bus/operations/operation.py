@@ -53,6 +53,14 @@ class Command(Generic[O]):
 
     incoming: Incoming
     answer: Callable[[Decided], O]
+    #: For a submission: the same with the next tracking code, where another request has this one.
+    retracked: Callable[[], Command[O]] | None = None
+
+    @property
+    def tracking(self) -> str:
+        """The tracking code that a submission would like to have; "" for other commands."""
+        submission = self.incoming.submission
+        return "" if submission is None or self.retracked is None else submission.tracking
 
 
 Function: TypeAlias = Callable[[Context, Caller, I], O | Command[O]]

@@ -17,8 +17,10 @@ The HTTP API and the command line are the same operations. `/v1/openapi.json` of
   remembers a token that it has seen for five seconds, so that one taken back is good for so long.
 - An administrator does everything, and names the agency that he acts for in `Bus-Agency` (`--as`); each fact says so.
 - Errors are RFC 9457 problems in English and Arabic, with a stable `code` and the mend.
-- Who paused, resumed or retired what of an agency stands in the log (`agency_paused`, `agency_resumed`,
-  `journal_retired`) with the field `user`: an agency's row belongs to no request, so no fact can name him.
+- Who paused, resumed or retired what of an agency, and who gave or took tokens, is kept in the list of acts
+  (`bus audit acts`): such an act belongs to no request, so no fact can name him.
+- An auditor (`bus user add NAME --role auditor`) sees who was told which fields of which request, when, for which
+  purpose and on which legal basis (`bus audit list`): names of fields and never their values, and no request itself.
 - A clerk reads the data of a task once he has claimed it. Claims are kept with clerk and time, and those who run the
   bus see them in `request show`.
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from bus.message.text import Text
-from bus.operations import agency, desk, desk_answer, failure, request, request_view, result, status, submission
+from bus.operations import (
+    agency,
+    audit,
+    desk,
+    desk_answer,
+    event,
+    failure,
+    offer,
+    request,
+    request_view,
+    result,
+    search,
+    status,
+    submission,
+)
 from bus.operations.caller import ANYBODY, Role
 from bus.operations.operation import Operation
 
@@ -13,6 +27,7 @@ _CONSUMERS = frozenset({Role.CONSUMER})
 _FOLLOWERS = frozenset({Role.CONSUMER, Role.OPERATOR})
 _CLERKS = frozenset({Role.CLERK})
 _OPERATORS = frozenset({Role.OPERATOR})
+_AUDITORS = frozenset({Role.AUDITOR})
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation(
@@ -26,6 +41,22 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         summary=Text(en="Submit a request, once.", ar="تقديم طلب، مرة واحدة."),
         function=submission.submit,
         status=submission.status_of_receipt,
+        headers=submission.headers_of_receipt,
+        awaited=submission.ended_in_time,
+    ),
+    Operation(
+        noun="event",
+        verb="submit",
+        method="POST",
+        path="/events",
+        roles=_CONSUMERS,
+        input=event.SubmitEvent,
+        output=submission.Receipt,
+        summary=Text(en="Submit a request as a CloudEvent, once.", ar="تقديم طلب في صورة حدث CloudEvents، مرة واحدة."),
+        function=event.submit_event,
+        status=submission.status_of_receipt,
+        headers=submission.headers_of_receipt,
+        awaited=submission.ended_in_time,
     ),
     Operation(
         noun="request",
@@ -33,10 +64,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         method="GET",
         path="/requests",
         roles=_FOLLOWERS,
-        input=request.ListRequests,
-        output=request.RequestLines,
+        input=search.ListRequests,
+        output=search.RequestLines,
         summary=Text(en="List requests.", ar="عرض قائمة الطلبات."),
-        function=request.list_requests,
+        function=search.list_requests,
     ),
     Operation(
         noun="request",
@@ -270,7 +301,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         method="POST",
         path="/agencies/{agency}/pause",
         roles=_OPERATORS,
-        input=agency.OneAgency,
+        input=agency.ActOnAgency,
         output=agency.AgencyView,
         summary=Text(en="Send nothing more to an agency.", ar="إيقاف الإرسال إلى جهة مؤقتًا."),
         function=agency.pause,
@@ -281,7 +312,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         method="POST",
         path="/agencies/{agency}/resume",
         roles=_OPERATORS,
-        input=agency.OneAgency,
+        input=agency.ActOnAgency,
         output=agency.AgencyView,
         summary=Text(en="Send to an agency again.", ar="استئناف الإرسال إلى جهة."),
         function=agency.resume,
@@ -304,9 +335,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         path="/services",
         roles=ANYBODY,
         input=agency.Nothing,
-        output=status.ServiceLines,
+        output=offer.ServiceLines,
         summary=Text(en="List what can be asked for.", ar="عرض الخدمات المتاحة."),
-        function=status.list_services,
+        function=offer.list_services,
     ),
     Operation(
         noun="service",
@@ -314,10 +345,35 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         method="GET",
         path="/services/{service}",
         roles=ANYBODY,
-        input=status.OneService,
-        output=status.ServiceView,
+        input=offer.OneService,
+        output=offer.ServiceView,
         summary=Text(en="Show one service and its contracts.", ar="عرض خدمة واحدة وصيغها."),
-        function=status.show_service,
+        function=offer.show_service,
+    ),
+    Operation(
+        noun="audit",
+        verb="list",
+        method="GET",
+        path="/audit",
+        roles=_AUDITORS,
+        input=audit.ListDisclosures,
+        output=audit.DisclosureViews,
+        summary=Text(en="List who was told what, for which purpose.", ar="عرض من اطّلع على ماذا ولأي غرض."),
+        function=audit.list_disclosures,
+    ),
+    Operation(
+        noun="audit",
+        verb="acts",
+        method="GET",
+        path="/audit/acts",
+        roles=_AUDITORS,
+        input=audit.ListActs,
+        output=audit.ActViews,
+        summary=Text(
+            en="List what was done to agencies and tokens, and by whom.",
+            ar="عرض ما اتُّخذ من إجراءات على الجهات ورموز الدخول ومن اتخذها.",
+        ),
+        function=audit.list_acts,
     ),
     Operation(
         noun="status",

@@ -20,50 +20,14 @@ from bus.message.text import Text
 from bus.operations.caller import Caller
 from bus.operations.conflict import applied, request_unknown
 from bus.operations.context import Context
-from bus.operations.given import After, Most, Reason, RequestName
+from bus.operations.given import Reason, RequestName
 from bus.operations.operation import Command, Given
 from bus.operations.titles import REQUEST_TITLES
-from bus.ports import Decided, Incoming, Line, Payload
+from bus.ports import Decided, Incoming, Payload
 from bus.process.closure import input_contract
 from bus.process.event import CancelAsked, Supplemented
 from bus.process.mapping import patch
-from bus.process.state import Request, RequestState, Step, StepKey, StepState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRequests:
-    """Which requests to list, by the time they were accepted."""
-
-    state: Annotated[
-        RequestState | None,
-        Given(place="query", summary=Text(en="Only requests in this state.", ar="الطلبات في هذه الحالة فقط.")),
-    ] = None
-    after: After = 0
-    most: Most = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLine:
-    """One request in a list."""
-
-    request_id: str
-    tracking: str
-    consumer: str
-    service: str
-    state: str
-    state_title: Text
-    waiting_for: str | None
-    accepted_at: str
-    ended_at: str | None
-    test: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLines:
-    """A page of requests; ``next`` is the cursor of the following page."""
-
-    items: tuple[RequestLine, ...]
-    next: str | None
+from bus.process.state import Request, Step, StepKey, StepState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +134,6 @@ class Moved:
     version: int
 
 
-def list_requests(context: Context, caller: Caller, given: ListRequests) -> RequestLines:
-    """A page of the caller's requests, or of all for those who run the bus."""
-    states = () if given.state is None else (given.state,)
-    consumer = None if caller.sees_all else caller.acting_agency()
-    lines = context.store.requests(consumer=consumer, states=states, after=given.after, most=given.most)
-    following = str(lines[-1].request_key) if len(lines) == given.most else None
-    return RequestLines(items=tuple(_line(line) for line in lines), next=following)
-
-
 def list_facts(context: Context, caller: Caller, given: OneRequest) -> FactViews:
     """The timeline of a request."""
     request = request_of(context, caller, given.request)
@@ -272,21 +227,6 @@ def _returned_step(request: Request, name: str | None, item: int | None) -> Step
 def row_name(key: StepKey) -> str:
     """A row as people call it: the step, with ``/item`` where it is one of several."""
     return key.step if key.item is None else f"{key.step}/{key.item}"
-
-
-def _line(line: Line) -> RequestLine:
-    return RequestLine(
-        request_id=line.request_id,
-        tracking=line.tracking,
-        consumer=line.consumer,
-        service=line.service,
-        state=line.state.value,
-        state_title=REQUEST_TITLES[line.state],
-        waiting_for=line.waiting_for,
-        accepted_at=to_rfc3339(line.accepted_at),
-        ended_at=when(line.ended_at),
-        test=line.test,
-    )
 
 
 def _fact(fact: Fact, caller: Caller) -> FactView:

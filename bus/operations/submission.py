@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from bus.catalog import Service
-from bus.errors import ConflictError, Fault, ForbiddenError, InvalidMessageError
+from bus.errors import ConflictError, Fault, InvalidMessageError
 from bus.killpoint import reach
 from bus.message.envelope import MessageType
 from bus.message.identity import message_id, request_id, subject, tracking
@@ -22,12 +21,16 @@ from bus.message.text import Text
 from bus.operations.caller import Caller
 from bus.operations.conflict import applied
 from bus.operations.context import Context
-from bus.operations.given import ServiceName
+from bus.operations.given import OnBehalfOf, PreferredWait, ServiceName
+from bus.operations.grant import granted_purpose
 from bus.operations.operation import Command, Given
+from bus.operations.request_view import RequestView, ShowRequest, show_request
 from bus.ports import Decided, Fate, Incoming, Payload, Submission
 from bus.process.definition import Definition
 from bus.process.event import Submitted
 from bus.process.mapping import conditions_from_request, resolve
+from bus.process.rows import rows_from_request, unknown_members
+from bus.process.state import ALIVE
 
 _PRINTABLE = r"^[\x21-\x7e]+$"
 
@@ -82,9 +85,13 @@ class Submit:
         Given(
             place="header",
             header="Bus-Reference",
-            summary=Text(en="Your own file number; kept as a keyed hash.", ar="رقم ملفك؛ لا تُحفظ منه إلا بصمته."),
+            summary=Text(
+                en="Your own file number; kept with the data only, found again by a keyed hash.",
+                ar="رقم ملفك؛ يُحفظ مع البيانات فقط، ويُبحث عنه ببصمته.",
+            ),
         ),
     ] = None
+    on_behalf_of: OnBehalfOf = None
     test: Annotated[
         bool,
         Given(
@@ -96,6 +103,7 @@ class Submit:
             ),
         ),
     ] = False
+    wait: PreferredWait = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,34 +121,61 @@ class Receipt:
     state: str
     #: Whether it was accepted before.
     repeated: bool
+    #: For how many seconds the outcome was waited for, as the asker preferred.
+    wait: int
 
 
 def submit(context: Context, caller: Caller, given: Submit) -> Command[Receipt]:
     """Check the right and the contract, and make the request; the same submission again gets the same receipt.
 
-    ForbiddenError without a grant for the purpose; InvalidMessageError with every fault of the data.
+    NotGrantedError without a grant for the purpose; InvalidMessageError with every fault of the data.
     """
+    return proposed(context, caller, given)
+
+
+def proposed(context: Context, caller: Caller, given: Submit, event: bytes | None = None) -> Command[Receipt]:
+    """As `submit`; ``event`` is the exact message by which it was submitted, which is then kept as the evidence."""
     consumer = caller.acting_agency()
     service = context.service(given.service)
-    purpose = _purpose(service.definition, consumer, given.purpose)
-    digest = hashlib.sha256(canonical([given.service, purpose, given.data])).digest()
+    purpose = granted_purpose(service, consumer, given.purpose)
+    digest = digest_of(given.service, purpose, given.data)
     id_ = request_id(context.secret, consumer, given.key)
     _check(context, service.definition, id_, given.data, digest)
-    key, data_id = context.keys.take(2)
+    key, data_id, said_id = context.keys.take(3)
+    said = event if event is not None else _said(given)
     submission = Submission(
         request_key=key,
         request_id=id_,
         consumer=consumer,
         submission_key=given.key,
         digest=digest,
-        tracking=_free_tracking(context, id_),
+        tracking=tracking(context.secret, id_),
         subject=_subject(context, service.definition, given.data),
-        reference=_reference(context, consumer, given.reference),
+        reference=hidden_reference(context, consumer, given.reference),
+        on_behalf_of=hidden_principal(context, given.on_behalf_of),
+        said_id=None if said is None else said_id,
     )
-    event = _submitted(submission, service, caller, given, purpose=purpose, data_id=data_id)
-    payload = Payload(id=data_id, request_key=key, bytes=dump(given.data))
-    incoming = Incoming(request_id=id_, event=event, payloads=(payload,), submission=submission)
-    return Command(incoming=incoming, answer=lambda decided: _receipt(context, caller, submission, decided))
+    submitted = _submitted(submission, service, caller, given, purpose=purpose, data_id=data_id)
+    payloads = [Payload(id=data_id, request_key=key, bytes=dump(given.data))]
+    if said is not None:
+        # The digest in the first fact is that of the first payload: of the message itself, where there is one.
+        payloads.insert(1 if event is None else 0, Payload(id=said_id, request_key=key, bytes=said))
+    incoming = Incoming(request_id=id_, event=submitted, payloads=tuple(payloads), submission=submission)
+    return _command(context, caller, incoming, submission, wait=given.wait)
+
+
+def ended_in_time(context: Context, caller: Caller, receipt: Receipt) -> RequestView | None:
+    """The request as its consumer sees it, once it has ended."""
+    request = context.store.request(receipt.request_id)
+    if request is None or request.state in ALIVE:
+        return None
+    return show_request(context, caller, ShowRequest(request=receipt.request_id))
+
+
+def headers_of_receipt(receipt: Receipt) -> Mapping[str, str]:
+    """Where the request is followed, and the preference that was applied (RFC 7240)."""
+    applied_ = {"Preference-Applied": f"wait={receipt.wait}"} if receipt.wait else {}
+    return {"Location": f"/v1/requests/{receipt.request_id}", **applied_}
 
 
 def status_of_receipt(receipt: Receipt) -> int:
@@ -157,6 +192,41 @@ def field_names(data: Data, path: tuple[str, ...] = ()) -> tuple[str, ...]:
     return tuple(names)
 
 
+def digest_of(service: str, purpose: str, data: Data) -> bytes:
+    """What makes two submissions under one key the same: SHA-256 of JCS([service, purpose, data])."""
+    return hashlib.sha256(canonical([service, purpose, data])).digest()
+
+
+def hidden_reference(context: Context, consumer: str, reference: str | None) -> str | None:
+    """The keyed hash of a reference: of each consumer its own, the same number of two consumers is not the same."""
+    return None if reference is None else subject(context.secret, f"reference {consumer} {reference}")
+
+
+def hidden_principal(context: Context, principal: str | None) -> str | None:
+    """The keyed hash of the person or body for whom something is asked."""
+    return None if principal is None else subject(context.secret, f"on behalf of {principal}")
+
+
+def _said(given: Submit) -> bytes | None:
+    """What the consumer said beside the data, as it is kept."""
+    said = {"reference": given.reference, "onbehalfof": given.on_behalf_of}
+    present = {name: value for name, value in said.items() if value is not None}
+    return dump(present) if present else None
+
+
+def _command(
+    context: Context, caller: Caller, incoming: Incoming, submission: Submission, *, wait: int, taken: int = 0
+) -> Command[Receipt]:
+    """The first ``taken`` tracking codes of this request belong to other requests already."""
+    code = tracking(context.secret, submission.request_id, taken)
+    tracked = replace(submission, tracking=code)
+    return Command(
+        incoming=replace(incoming, submission=tracked),
+        answer=lambda decided: _receipt(context, caller, tracked, decided, wait),
+        retracked=lambda: _command(context, caller, incoming, submission, wait=wait, taken=taken + 1),
+    )
+
+
 def _submitted(
     submission: Submission, service: Service, caller: Caller, given: Submit, *, purpose: str, data_id: int
 ) -> Submitted:
@@ -170,54 +240,32 @@ def _submitted(
         data_id=data_id,
         message_id=message_id(submission.request_id, 1, MessageType.REQUEST_SUBMITTED),
         conditions=conditions_from_request(service.definition, given.data),
+        rows=rows_from_request(service.definition, given.data),
         fields=field_names(given.data),
         actor=caller.actor(given.actor),
         test=given.test,
     )
 
 
-def _purpose(definition: Definition, consumer: str, named: str | None) -> str:
-    grant = definition.consumers.get(consumer)
-    if grant is None:
-        raise ForbiddenError(
-            f"{consumer} may not ask for this service.",
-            code="service-not-granted",
-            mend="The service grants it under `consumers` in routes.yaml.",
-        )
-    if named is None and len(grant.purposes) == 1:
-        return grant.purposes[0]
-    if named is None:
-        fault = Fault(
-            code="purpose-needed",
-            message="The header Bus-Purpose is missing.",
-            mend=f"Name one of: {', '.join(grant.purposes)}.",
-        )
-        raise InvalidMessageError((fault,))
-    if named not in grant.purposes:
-        raise ForbiddenError(
-            f"{consumer} may not ask for this service for that purpose.",
-            code="purpose-not-granted",
-            mend=f"Granted: {', '.join(grant.purposes) or 'none'}.",
-        )
-    return named
-
-
 def _check(context: Context, definition: Definition, id_: str, data: Data, digest: bytes) -> None:
     contracts = context.workspace.contracts
-    if contracts.accepts(definition.request_contract, data):
+    strangers = unknown_members(definition, data)
+    if contracts.accepts(definition.request_contract, data) and not strangers:
         return
     before = context.store.submission_of(id_)
-    # What was accepted stays accepted, also when the contract has become stricter since.
+    # What was accepted stays accepted, also when the contract has become stricter since, or a group smaller.
     if before is None or before.digest != digest:
         contracts.check(definition.request_contract, data)
+        raise InvalidMessageError(tuple(_stranger(definition, *stranger) for stranger in strangers))
 
 
-def _free_tracking(context: Context, id_: str) -> str:
-    for n in count():
-        code = tracking(context.secret, id_, n)
-        if context.store.find(code) in {None, id_}:
-            return code
-    raise AssertionError("unreachable")
+def _stranger(definition: Definition, step: str, pointer: str) -> Fault:
+    return Fault(
+        code="provider-unknown",
+        message=f"No member of {definition.steps[step].party} has this code.",
+        mend="Use a code of the group: `bus route show` lists them.",
+        pointer=pointer,
+    )
 
 
 def _subject(context: Context, definition: Definition, data: Data) -> str:
@@ -225,12 +273,7 @@ def _subject(context: Context, definition: Definition, data: Data) -> str:
     return subject(context.secret, str(found.get("subject", "")))
 
 
-def _reference(context: Context, consumer: str, reference: str | None) -> str | None:
-    # A consumer's references are its own: the same number of two consumers is not the same.
-    return None if reference is None else subject(context.secret, f"reference {consumer} {reference}")
-
-
-def _receipt(context: Context, caller: Caller, wanted: Submission, decided: Decided) -> Receipt:
+def _receipt(context: Context, caller: Caller, wanted: Submission, decided: Decided, wait: int) -> Receipt:
     reach("gateway.committed")
     kept = wanted
     if decided.fate in {Fate.DUPLICATE, Fate.CONFLICT}:
@@ -252,4 +295,5 @@ def _receipt(context: Context, caller: Caller, wanted: Submission, decided: Deci
         expected_by=to_rfc3339(request.deadline_at) if request.deadline_at is not None else None,
         state=request.state.value,
         repeated=decided.fate is Fate.DUPLICATE,
+        wait=wait,
     )

@@ -4,14 +4,17 @@ from bus.ports.broker import Broker, Confirmation, Consumer, Delivery, Outgoing,
 from bus.ports.deciding import Decided, Decider, DeskAnswer, Fate, Incoming
 from bus.ports.journal import Journal, JournalChanges, JournalInvalid, JournalReply, JournalResult, JournalTransaction
 from bus.ports.rows import (
+    Act,
     AgencyRow,
     Changes,
     DeskClaim,
     DeskRow,
+    Disclosure,
     FailureRow,
     Line,
     OutboxRow,
     Payload,
+    Place,
     Received,
     ResultRow,
     StepRef,
@@ -20,6 +23,7 @@ from bus.ports.rows import (
 from bus.ports.store import Store, Transaction
 
 __all__ = [
+    "Act",
     "AgencyRow",
     "Broker",
     "Changes",
@@ -31,6 +35,7 @@ __all__ = [
     "DeskAnswer",
     "DeskClaim",
     "DeskRow",
+    "Disclosure",
     "FailureRow",
     "Fate",
     "Incoming",
@@ -44,6 +49,7 @@ __all__ = [
     "OutboxRow",
     "Outgoing",
     "Payload",
+    "Place",
     "Publisher",
     "Received",
     "ResultRow",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from bus.audit.fact import Fact
 from bus.message.channel import Channel
 from bus.message.instant import Instant, Milliseconds
 from bus.process.decision import FailureClosed
 from bus.process.state import Request, RequestState, Step, StepKey
+
+#: Time, request and version of a fact: the order in which disclosures are read.
+Place: TypeAlias = tuple[Instant, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +63,11 @@ class Submission:
     digest: bytes
     tracking: str
     subject: str
-    #: Keyed hash of the consumer's own reference, for search.
+    #: Keyed hashes of the consumer's own reference and of whom it asks for, for search.
     reference: str | None = None
+    on_behalf_of: str | None = None
+    #: Payload id of what the consumer said beside the data (reference, on behalf of whom), or of the exact event.
+    said_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +124,36 @@ class DeskClaim:
     step: StepKey
     clerk: str
     at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What somebody who runs the bus did to an agency or a token: it belongs to no request, so no fact can say it."""
+
+    actor: str
+    #: ``agency_paused``, ``token_added``.
+    what: str
+    #: The agency, or the user of the token.
+    target: str
+    reason: str | None = None
+    #: Given by the store: acts in the order of their commits, and when.
+    key: int = 0
+    at: Instant = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disclosure:
+    """A fact by which somebody was told fields of a request, or how it ended."""
+
+    fact: Fact
+    request_key: int
+    service: str
+    revision: str
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among all of them."""
+        return self.fact.at, self.request_key, self.fact.version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

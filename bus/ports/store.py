@@ -9,14 +9,17 @@ from typing import Protocol
 from bus.audit.fact import Fact
 from bus.message.instant import Instant, Milliseconds
 from bus.ports.rows import (
+    Act,
     AgencyRow,
     Changes,
     DeskClaim,
     DeskRow,
+    Disclosure,
     FailureRow,
     Line,
     OutboxRow,
     Payload,
+    Place,
     Received,
     ResultRow,
     StepRef,
@@ -71,10 +74,26 @@ class Store(Protocol):
     def find(self, id_or_tracking: str) -> str | None:
         """The request id that an id or a tracking code (as `parse_tracking` gives it) names."""
 
+    def versions(self, request_ids: Collection[str]) -> dict[str, int]:
+        """The versions of these requests: while one stays the same, so does the request; unknown ids are absent."""
+
+    def tracked(self, codes: Collection[str]) -> dict[str, str]:
+        """Tracking code -> id of the request that has it, for those of these codes that one has."""
+
     def requests(
-        self, *, consumer: str | None, states: Collection[RequestState], after: int, most: int
+        self,
+        *,
+        consumer: str | None,
+        states: Collection[RequestState],
+        after: int,
+        most: int,
+        reference: str | None = None,
+        on_behalf_of: str | None = None,
     ) -> tuple[Line, ...]:
-        """Requests by ascending key after ``after``; without ``states``, those of every state."""
+        """Requests by ascending key after ``after``; without ``states``, those of every state.
+
+        ``reference`` and ``on_behalf_of`` are the keyed hashes that the submission carries.
+        """
 
     def accepted(self) -> int:
         """How many submissions were ever accepted: the sum of `totals`, or a request is lost."""
@@ -82,8 +101,26 @@ class Store(Protocol):
     def submission_of(self, request_id: str) -> Submission | None:
         """The submission that became this request."""
 
+    def submission_under(self, consumer: str, submission_key: str) -> Submission | None:
+        """What was accepted under this key of this consumer."""
+
     def facts(self, request_id: str) -> tuple[Fact, ...]:
         """All facts of a request, in order."""
+
+    def disclosures(
+        self,
+        *,
+        after: Place,
+        until: Instant | None,
+        most: int,
+        request_id: str | None = None,
+        agency: str | None = None,
+        purpose: str | None = None,
+    ) -> tuple[Disclosure, ...]:
+        """Who was told what, oldest first, behind ``after`` and before the instant ``until``.
+
+        ``agency`` is either party. A fact whose transaction began earlier may become visible behind one that was read.
+        """
 
     def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
         """Bytes by payload id."""
@@ -111,6 +148,9 @@ class Store(Protocol):
 
     def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
         """The consumer's feed after a cursor, with the bytes."""
+
+    def uncollected(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """What its consumer has not acknowledged of the feed after a cursor, with the bytes."""
 
     def told(self, request_id: str) -> tuple[bytes, ...]:
         """Everything that the feed of its consumer says of one request, oldest first."""
@@ -151,8 +191,11 @@ class Store(Protocol):
     def close_failure(self, key: int, how: str) -> bool:
         """Compare-and-set: open -> closed now, in that way; False if it was closed already or is not there."""
 
-    def save_agency(self, row: AgencyRow, expected: AgencyRow | None) -> bool:
-        """Compare-and-set of an agency's row by a person's command."""
+    def save_agency(self, row: AgencyRow, expected: AgencyRow | None, act: Act | None = None) -> bool:
+        """Compare-and-set of an agency's row by a person's command; who did what is kept with it."""
+
+    def acts(self, *, after: int, most: int) -> tuple[Act, ...]:
+        """What those who run the bus did to agencies and tokens, oldest first."""
 
     def definition(self, revision: str) -> bytes | None:
         """The closure under its hash."""
@@ -178,11 +221,14 @@ class Store(Protocol):
     def key_of(self, request_id: str) -> int:
         """The key of a request; NotFoundError."""
 
-    def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None) -> None:
-        """A user's bearer token, as its SHA-256."""
+    def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None, act: Act | None = None) -> None:
+        """A user's bearer token, as its SHA-256; who gave it is kept with it."""
 
-    def remove_tokens(self, user: str) -> int:
-        """Take every token of a user back; how many there were."""
+    def remove_tokens(self, user: str, act: Act | None = None) -> int:
+        """Take every token of a user back; how many there were. Who did it is kept if there were any."""
+
+    def users(self) -> set[str]:
+        """Who has a token."""
 
     def token(self, token_hash: str) -> tuple[str, str, str | None] | None:
         """(user, role, agency) of a token."""

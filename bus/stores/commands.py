@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Insert, Table, and_, delete, insert, or_, sel
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bus.message.instant import Instant
-from bus.ports import AgencyRow, Changes, DeskRow, FailureRow, Payload
+from bus.ports import Act, AgencyRow, Changes, DeskRow, FailureRow, Payload
 from bus.process.decision import FailureClosed
 from bus.stores import queries, rows, seldom_rows
+from bus.stores.schema import act as act_table
 from bus.stores.schema import agency, definition, desk, desk_claim, failure, outbox, payload, result, setting, token
 
 
@@ -161,6 +162,12 @@ def save_agency(connection: Connection, row: AgencyRow, expected: AgencyRow | No
         return False
     save_agencies(connection, [row])
     return True
+
+
+def note_act(connection: Connection, act: Act, now: Instant) -> None:
+    """Keep what somebody did, in the transaction that does it."""
+    done = {"at": now, "actor": act.actor, "what": act.what, "target": act.target, "reason": act.reason}
+    connection.execute(insert(act_table).values(done))
 
 
 def save_definition(connection: Connection, revision: str, closure: bytes) -> None:

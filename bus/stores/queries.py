@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select, text, union
+from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select, text, tuple_, union
 
 from bus.errors import NotFoundError
-from bus.ports import AgencyRow, DeskClaim, DeskRow, FailureRow, Line, ResultRow, StepRef, Submission
+from bus.message.instant import Instant
+from bus.ports import (
+    Act,
+    AgencyRow,
+    DeskClaim,
+    DeskRow,
+    Disclosure,
+    FailureRow,
+    Line,
+    Place,
+    ResultRow,
+    StepRef,
+    Submission,
+)
 from bus.process.state import ALIVE, RequestState, StepKey, StepState
 from bus.stores import rows, seldom_rows
 from bus.stores.schema import (
+    IS_DISCLOSING,
     IS_MOVING,
     IS_WAITING,
     MOVING,
     WAITING,
+    act,
     agency,
     definition,
     desk,
     desk_claim,
+    fact,
     failure,
     payload,
     request,
@@ -34,6 +50,7 @@ _T = TypeVar("_T")
 
 _ALIVE = sorted(ALIVE)
 _IS_MOVING = text(IS_MOVING)
+_IS_DISCLOSING = text(IS_DISCLOSING)
 _IS_WAITING = text(f"desk.{IS_WAITING}")
 
 
@@ -65,14 +82,36 @@ def find(connection: Connection, id_or_tracking: str) -> str | None:
     return connection.scalar(select(request.c.id).where(named))
 
 
+def versions(connection: Connection, request_ids: Collection[str]) -> dict[str, int]:
+    """Request id -> version."""
+    query = select(request.c.id, request.c.version).where(request.c.id.in_(list(request_ids)))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def tracked(connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """Tracking code -> request id, for those of the codes that are taken."""
+    query = select(submission.c.tracking, request.c.id)
+    query = query.join_from(submission, request, submission.c.request_key == request.c.key)
+    return {row[0]: row[1] for row in connection.execute(query.where(submission.c.tracking.in_(list(codes))))}
+
+
 def lines(
-    connection: Connection, consumer: str | None, states: Collection[RequestState], after: int, most: int
+    connection: Connection,
+    consumer: str | None,
+    states: Collection[RequestState],
+    after: int,
+    most: int,
+    **hashes: str | None,
 ) -> tuple[Line, ...]:
-    """A page of requests, with what each waits for."""
+    """A page of requests, with what each waits for; ``hashes`` are those of the submission, by column."""
     query = _page(request, after, most).add_columns(submission.c.tracking)
     query = query.join_from(request, submission, submission.c.request_key == request.c.key)
+    wanted = {name: value for name, value in hashes.items() if value is not None}
     if consumer is not None:
-        query = query.where(request.c.consumer == consumer)
+        # Where a hash is named, the index on it is the one to use; it begins with the submission's consumer.
+        query = query.where((submission if wanted else request).c.consumer == consumer)
+    for name, value in wanted.items():
+        query = query.where(submission.c[name] == value)
     if states:
         query = query.where(request.c.state.in_([str(state) for state in states]))
     found = connection.execute(query).all()
@@ -201,12 +240,56 @@ def agencies(connection: Connection, names: Collection[str] | None = None) -> di
     return {row.agency: seldom_rows.agency_of(row) for row in connection.execute(query)}
 
 
+# --- the audit ------------------------------------------------------------------------------------------------------
+
+
+def disclosures(
+    connection: Connection,
+    after: Place,
+    until: Instant | None,
+    most: int,
+    request_id: str | None,
+    agency_name: str | None,
+    purpose: str | None,
+) -> tuple[Disclosure, ...]:
+    """Facts by which somebody was told something, oldest first."""
+    place = tuple_(fact.c.at, fact.c.request_key, fact.c.version)
+    query = (
+        select(fact, request.c.id, request.c.service, request.c.revision)
+        .join_from(fact, request, request.c.key == fact.c.request_key)
+        .where(_IS_DISCLOSING, fact.c.at >= after[0], place > after)
+        .order_by(fact.c.at, fact.c.request_key, fact.c.version)
+        .limit(most)
+    )
+    if until is not None:
+        query = query.where(fact.c.at < until)
+    if request_id is not None:
+        query = query.where(fact.c.request_key == _key_named(request_id))
+    if agency_name is not None:
+        query = query.where(or_(fact.c.consumer == agency_name, fact.c.provider == agency_name))
+    if purpose is not None:
+        query = query.where(fact.c.purpose == purpose)
+    return tuple(
+        Disclosure(fact=rows.fact_of(row[-3], row[:-3]), request_key=row.request_key, service=row[-2], revision=row[-1])
+        for row in connection.execute(query)
+    )
+
+
+def acts(connection: Connection, after: int, most: int) -> tuple[Act, ...]:
+    """A page of what those who run the bus did."""
+    return tuple(seldom_rows.act_of(row) for row in connection.execute(_page(act, after, most)))
+
+
 # --- people ---------------------------------------------------------------------------------------------------------
 
 
-def results(connection: Connection, consumer: str, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
-    """A page of a consumer's feed."""
+def results(
+    connection: Connection, consumer: str, after: int, most: int, *, is_collected: bool | None = None
+) -> tuple[tuple[ResultRow, bytes], ...]:
+    """A page of a consumer's feed; of one kind of its messages where that is said."""
     query = _page(result, after, most).where(result.c.consumer == consumer).add_columns(payload.c.bytes)
+    if is_collected is not None:
+        query = query.where(result.c.collected_at.is_not(None) if is_collected else result.c.collected_at.is_(None))
     query = query.join_from(result, payload, payload.c.id == result.c.payload_id)
     return tuple((rows.result_of(row[:-1]), row[-1]) for row in connection.execute(query))
 
@@ -298,6 +381,11 @@ def closure(connection: Connection, revision: str) -> bytes | None:
 def setting_value(connection: Connection, name: str) -> str | None:
     """A setting of the installation."""
     return connection.scalar(select(setting.c.value).where(setting.c.name == name))
+
+
+def users(connection: Connection) -> set[str]:
+    """Who has a token."""
+    return set(connection.scalars(select(token.c.user).distinct()))
 
 
 def token_of(connection: Connection, token_hash: str) -> tuple[str, str, str | None] | None:

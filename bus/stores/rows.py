@@ -258,12 +258,14 @@ def submission_row(submission: Submission) -> Row:
         submission.tracking,
         submission.subject,
         submission.reference,
+        submission.on_behalf_of,
+        submission.said_id,
     )
 
 
 def submission_of(request_id: str, row: Row) -> Submission:
     """A submission of its row and the id of its request."""
-    request_key, consumer, submission_key, digest, tracking, subject, reference = row
+    request_key, consumer, submission_key, digest, tracking, subject, reference, on_behalf_of, said_id = row
     return Submission(
         request_key=request_key,
         request_id=request_id,
@@ -273,6 +275,8 @@ def submission_of(request_id: str, row: Row) -> Submission:
         tracking=tracking,
         subject=subject,
         reference=reference,
+        on_behalf_of=on_behalf_of,
+        said_id=said_id,
     )
 
 

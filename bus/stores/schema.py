@@ -27,6 +27,8 @@ from sqlalchemy import (
 MOVING = ("ready", "dispatched", "returned", "pending", "retrying", "unknown", "parked")
 #: States of a desk's tasks that wait for a clerk; another index holds these rows only.
 WAITING = ("open", "claimed")
+#: Facts by which somebody was told something: of fields, or how a request ended.
+IS_DISCLOSING = "(fields <> '[]' OR kind = 'ended')"
 #: The conditions of those indexes: a query says them word for word, or the index is not used.
 IS_MOVING = f"state IN ({', '.join(repr(state) for state in MOVING)})"
 IS_WAITING = f"state IN ({', '.join(repr(state) for state in WAITING)})"
@@ -106,7 +108,23 @@ submission = Table(
     Column("tracking", Text, nullable=False, unique=True),
     _text("subject"),
     _text("reference", null=True),
+    _text("on_behalf_of", null=True),
+    _number("said_id", null=True),
     UniqueConstraint("consumer", "submission_key"),
+    Index(
+        "ix_submission_reference",
+        "consumer",
+        "reference",
+        sqlite_where=text("reference IS NOT NULL"),
+        postgresql_where=text("reference IS NOT NULL"),
+    ),
+    Index(
+        "ix_submission_on_behalf_of",
+        "consumer",
+        "on_behalf_of",
+        sqlite_where=text("on_behalf_of IS NOT NULL"),
+        postgresql_where=text("on_behalf_of IS NOT NULL"),
+    ),
 )
 
 step = Table(
@@ -184,6 +202,15 @@ fact = Table(
     #: Place in the audit tree, given later.
     _number("leaf_index", null=True),
     PrimaryKeyConstraint("request_key", "version"),
+    # Who was told what, over all requests, by time.
+    Index(
+        "ix_fact_disclosing",
+        "at",
+        "request_key",
+        "version",
+        sqlite_where=text(IS_DISCLOSING),
+        postgresql_where=text(IS_DISCLOSING),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -288,6 +315,18 @@ desk_claim = Table(
     _text("clerk"),
     PrimaryKeyConstraint("request_key", "desk_key", "at", "clerk"),
     sqlite_with_rowid=False,
+)
+
+#: What those who run the bus did to agencies and tokens: only ever added to. Its keys follow the commits.
+act = Table(
+    "act",
+    metadata,
+    Column("key", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _number("at"),
+    _text("actor"),
+    _text("what"),
+    _text("target"),
+    _text("reason", null=True),
 )
 
 result = Table(

@@ -1,10 +1,10 @@
-"""Between values and rows, as `bus.stores.rows`, for what few batches write: failures, desks and agencies."""
+"""Between values and rows, as `bus.stores.rows`, for what few batches write: failures, desks, agencies and acts."""
 
 from __future__ import annotations
 
 import orjson
 
-from bus.ports import AgencyRow, DeskRow, FailureRow
+from bus.ports import Act, AgencyRow, DeskRow, FailureRow
 from bus.stores import rows
 
 
@@ -95,6 +95,12 @@ def desk_of(row: rows.Row) -> DeskRow:
         changed_at=changed_at,
         draft_id=draft_id,
     )
+
+
+def act_of(row: rows.Row) -> Act:
+    """An act of its row."""
+    key, at, actor, what, target, reason = row
+    return Act(key=key, at=at, actor=actor, what=what, target=target, reason=reason)
 
 
 def agency_row(row: AgencyRow) -> rows.Row:

@@ -11,12 +11,15 @@ from sqlalchemy import Connection, func, select
 
 from bus.message.instant import Instant
 from bus.ports import (
+    Act,
     AgencyRow,
     DeskClaim,
     DeskRow,
+    Disclosure,
     FailureRow,
     Line,
     Payload,
+    Place,
     ResultRow,
     StepRef,
     Submission,
@@ -85,17 +88,49 @@ class SqlStore(ABC):
         with self.reading() as connection:
             return queries.find(connection, id_or_tracking)
 
+    def versions(self, request_ids: Collection[str]) -> dict[str, int]:
+        """The versions of these requests."""
+        with self.reading() as connection:
+            return queries.versions(connection, request_ids)
+
+    def tracked(self, codes: Collection[str]) -> dict[str, str]:
+        """Tracking code -> id of the request that has it."""
+        with self.reading() as connection:
+            return queries.tracked(connection, codes)
+
     def key_of(self, request_id: str) -> int:
         """The key of a request; NotFoundError."""
         with self.reading() as connection:
             return queries.key_of(connection, request_id)
 
     def requests(
-        self, *, consumer: str | None, states: Collection[RequestState], after: int, most: int
+        self,
+        *,
+        consumer: str | None,
+        states: Collection[RequestState],
+        after: int,
+        most: int,
+        reference: str | None = None,
+        on_behalf_of: str | None = None,
     ) -> tuple[Line, ...]:
         """Requests by ascending key after ``after``; without ``states``, those of every state."""
+        hashes = {"reference": reference, "on_behalf_of": on_behalf_of}
         with self.reading() as connection:
-            return queries.lines(connection, consumer, states, after, most)
+            return queries.lines(connection, consumer, states, after, most, **hashes)
+
+    def disclosures(
+        self,
+        *,
+        after: Place,
+        until: Instant | None,
+        most: int,
+        request_id: str | None = None,
+        agency: str | None = None,
+        purpose: str | None = None,
+    ) -> tuple[Disclosure, ...]:
+        """Who was told what, oldest first."""
+        with self.reading() as connection:
+            return queries.disclosures(connection, after, until, most, request_id, agency, purpose)
 
     def accepted(self) -> int:
         """How many submissions were ever accepted."""
@@ -106,6 +141,11 @@ class SqlStore(ABC):
         """The submission that became this request."""
         with self.reading() as connection:
             return queries.submission_of(connection, request_id)
+
+    def submission_under(self, consumer: str, submission_key: str) -> Submission | None:
+        """What was accepted under this key."""
+        with self.reading() as connection:
+            return queries.submission_under(connection, consumer, submission_key)
 
     def alive_requests(self, after: int, most: int) -> tuple[str, ...]:
         """Ids of requests that something is under way for, by key."""
@@ -139,10 +179,21 @@ class SqlStore(ABC):
         with self.reading() as connection:
             return queries.agencies(connection)
 
-    def save_agency(self, row: AgencyRow, expected: AgencyRow | None) -> bool:
-        """Compare-and-set of an agency's row."""
+    def save_agency(self, row: AgencyRow, expected: AgencyRow | None, act: Act | None = None) -> bool:
+        """Compare-and-set of an agency's row, with the act."""
         with self.writing() as connection:
-            return commands.save_agency(connection, row, expected)
+            saved = commands.save_agency(connection, row, expected)
+            self._note(connection, act if saved else None)
+            return saved
+
+    def acts(self, *, after: int, most: int) -> tuple[Act, ...]:
+        """What those who run the bus did, oldest first."""
+        with self.reading() as connection:
+            return queries.acts(connection, after, most)
+
+    def _note(self, connection: Connection, act: Act | None) -> None:
+        if act is not None:
+            commands.note_act(connection, act, self.now())
 
     # --- outbox and results -----------------------------------------------------------------------------------------
 
@@ -161,6 +212,11 @@ class SqlStore(ABC):
         """The consumer's feed after a cursor, with the bytes."""
         with self.reading() as connection:
             return queries.results(connection, consumer, after, most)
+
+    def uncollected(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """What its consumer has not acknowledged of the feed after a cursor, with the bytes."""
+        with self.reading() as connection:
+            return queries.results(connection, consumer, after, most, is_collected=False)
 
     def told(self, request_id: str) -> tuple[bytes, ...]:
         """Everything that the feed says of one request, oldest first."""
@@ -251,15 +307,23 @@ class SqlStore(ABC):
         with self.reading() as connection:
             return queries.setting_value(connection, "installation") or ""
 
-    def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None) -> None:
-        """A user's bearer token, as its SHA-256."""
+    def save_token(self, *, token_hash: str, user: str, role: str, agency: str | None, act: Act | None = None) -> None:
+        """A user's bearer token, as its SHA-256, with the act."""
         with self.writing() as connection:
             commands.save_token(connection, token_hash, user, role, agency)
+            self._note(connection, act)
 
-    def remove_tokens(self, user: str) -> int:
-        """Take every token of a user back; how many there were."""
+    def remove_tokens(self, user: str, act: Act | None = None) -> int:
+        """Take every token of a user back, with the act; how many there were."""
         with self.writing() as connection:
-            return commands.remove_tokens(connection, user)
+            removed = commands.remove_tokens(connection, user)
+            self._note(connection, act if removed else None)
+            return removed
+
+    def users(self) -> set[str]:
+        """Who has a token."""
+        with self.reading() as connection:
+            return queries.users(connection)
 
     def token(self, token_hash: str) -> tuple[str, str, str | None] | None:
         """(user, role, agency) of a token."""

@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from bus.audit.fact import GENESIS, Fact, chain
 from bus.errors import NotFoundError
-from bus.ports import Changes, DeskRow, Payload, ResultRow, Store
+from bus.ports import Act, AgencyRow, Changes, DeskRow, Payload, ResultRow, Store
 from bus.process.decision import FailureClosed
 from bus.process.state import Kind, RequestState, Step, StepKey, StepState
 from tests.conformance import store_values as values
 from tests.conformance.store_values import NAME, NOW, PARTNER, TAX, Place, accept, accepted, put
+
+
+def _act(what: str, target: str, reason: str | None = None) -> Act:
+    return Act(actor="root", what=what, target=target, reason=reason)
 
 
 class PeopleContract:
@@ -307,6 +312,107 @@ class PeopleContract:
         assert store.remove_tokens("mona") == 0
         assert [store.token(token) for token in ("h1", "h2")] == [None, None]
         assert store.token("h3") == ("omar", "operator", None)
+
+    # --- the audit ------------------------------------------------------------------------------------------------
+
+    def test_what_is_done_to_agencies_and_tokens_is_kept_in_the_order_in_which_it_was_done(self, store: Store) -> None:
+        row = AgencyRow(agency="giza", paused=True)
+
+        store.save_token(token_hash="h", user="mona", role="clerk", agency="giza", act=_act("token_added", "mona"))
+        assert store.save_agency(row, None, _act("agency_paused", "giza", "storm"))
+        assert store.remove_tokens("mona", _act("tokens_removed", "mona")) == 1
+
+        acts = store.acts(after=0, most=9)
+        assert [(act.actor, act.what, act.target, act.reason) for act in acts] == [
+            ("root", "token_added", "mona", None),
+            ("root", "agency_paused", "giza", "storm"),
+            ("root", "tokens_removed", "mona", None),
+        ]
+        assert [act.key for act in acts] == sorted({act.key for act in acts})
+        assert all(0 < act.at <= store.now() for act in acts)
+        assert store.acts(after=acts[0].key, most=1) == acts[1:2]
+
+    def test_what_was_not_done_is_not_kept(self, store: Store) -> None:
+        assert not store.save_agency(
+            AgencyRow(agency="giza"), AgencyRow(agency="giza", paused=True), _act("agency_resumed", "giza")
+        )
+        assert store.remove_tokens("nobody", _act("tokens_removed", "nobody")) == 0
+
+        assert store.acts(after=0, most=9) == ()
+
+    def test_disclosures_are_those_facts_that_told_somebody_something_by_time_over_all_requests(
+        self, store: Store
+    ) -> None:
+        first, second = (self._telling(store, values.accepted()) for _ in range(2))
+
+        told = store.disclosures(after=(0, 0, 0), until=None, most=9)
+
+        assert [(one.request_key, one.fact) for one in told] == sorted(
+            [(each.request.key, fact) for each in (first, second) for fact in each.facts if fact.kind != "moved"],
+            key=lambda one: (one[1].at, one[0], one[1].version),
+        )
+        assert {(one.service, one.revision) for one in told} == {("open-business.v1", "r1")}
+        assert store.disclosures(after=told[0].place, until=None, most=2) == told[1:3]
+        assert store.disclosures(after=told[-1].place, until=None, most=9) == ()
+
+    def test_disclosures_are_found_by_request_party_purpose_and_time(self, store: Store) -> None:
+        each = self._telling(store, values.accepted())
+        self._telling(store, values.accepted(), provider="cairo", purpose="statistics")
+
+        def kinds(**wanted: Any) -> list[str]:
+            until = wanted.pop("until", None)
+            found = store.disclosures(after=(0, 0, 0), until=until, most=9, **wanted)
+            return [one.fact.kind for one in found if one.request_key == each.request.key]
+
+        assert kinds(request_id=each.request.id) == ["accepted", "step_dispatched", "ended"]
+        assert kinds(request_id="nobody") == []
+        assert kinds(agency="giza") == ["step_dispatched"]
+        assert kinds(agency="one_stop_shop") == ["accepted", "step_dispatched", "ended"]
+        assert kinds(agency="cairo") == []
+        assert kinds(purpose="licensing") == ["accepted", "step_dispatched", "ended"]
+        assert kinds(purpose="statistics") == []
+        assert kinds(until=NOW + 2) == ["accepted"]
+
+    def _telling(
+        self, store: Store, each: values.Accepted, provider: str = "giza", purpose: str = "licensing"
+    ) -> values.Accepted:
+        """A request whose facts tell somebody something, but for one."""
+        kinds = ("accepted", "moved", "step_dispatched", "ended")
+        facts = [
+            Fact(
+                request_id=each.request.id,
+                version=number + 1,
+                kind=kind,
+                at=NOW + number,
+                consumer="one_stop_shop",
+                provider=provider if kind == "step_dispatched" else None,
+                purpose=purpose,
+                fields=("/name",) if kind in {"accepted", "step_dispatched"} else (),
+            )
+            for number, kind in enumerate(kinds)
+        ]
+        each.facts = chain(facts, GENESIS)
+        each.request = replace(each.request, version=len(facts), head=each.facts[-1].hash)
+        accept(store, each)
+        return each
+
+    def test_requests_are_found_by_what_the_consumer_said_of_them(self, store: Store) -> None:
+        mine, other, foreign = (values.accepted(consumer=name) for name in ("shop", "shop", "press"))
+        for each, reference, principal in ((mine, "r1", "p1"), (other, "r2", None), (foreign, "r1", "p1")):
+            each.submission = replace(each.submission, reference=reference, on_behalf_of=principal, said_id=7)
+            accept(store, each)
+
+        def found(consumer: str | None, **wanted: str) -> list[str]:
+            lines = store.requests(consumer=consumer, states=(), after=0, most=9, **wanted)
+            return [line.request_id for line in lines]
+
+        assert found("shop", reference="r1") == [mine.request.id]
+        assert found("shop", on_behalf_of="p1") == [mine.request.id]
+        assert found("shop", reference="r2", on_behalf_of="p1") == []
+        assert found(None, reference="r1") == [mine.request.id, foreign.request.id]
+        assert store.submission_of(mine.request.id) == mine.submission
+        assert store.submission_under("shop", mine.submission.submission_key) == mine.submission
+        assert store.submission_under("press", mine.submission.submission_key) is None
 
     def test_the_clock_of_a_transaction_stands_still(self, store: Store) -> None:
         before = store.now()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.errors import InvalidMessageError
+from bus.gateway import app
 from bus.gateway.problems import PROBLEMS
 from bus.gateway.reading import read_body
+from bus.gateway.wire import Wire
 from bus.operations.caller import Role
 from bus.operations.registry import OPERATIONS
 from bus.ports import Store
@@ -162,6 +166,105 @@ def test_an_endless_body_is_cut_off_while_it_is_read(rig: Rig) -> None:
     assert answer.startswith(b"HTTP/1.1 413")
 
 
+def test_a_body_of_10_mb_is_refused_by_its_announced_size_before_it_is_sent(rig: Rig) -> None:
+    # Given a client that waits for the bus to say "go on" before it sends its 10 MB
+    head = _head(rig, "Content-Length: 10485760", "Expect: 100-continue")
+    with _connected(rig) as wire:
+        wire.sendall(head)
+        answer = wire.recv(4096)
+
+    # Then it is refused, not told to go on
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_who_sends_10_mb_nevertheless_gets_the_refusal_and_is_hung_up_on(rig: Rig) -> None:
+    with _connected(rig) as wire:
+        wire.sendall(_head(rig, "Content-Length: 10485760"))
+        answer = wire.recv(4096)
+        with pytest.raises(ConnectionError):
+            wire.sendall(bytes(10_485_760))
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_letters_of_an_older_character_set_are_refused_with_their_place(portal: httpx.Client) -> None:
+    raw = json.dumps(business(), ensure_ascii=False).encode("cp1256")
+    headers = {"Idempotency-Key": "cp1256", "Content-Type": "application/json"}
+
+    undeclared = portal.post(SUBMIT, content=raw, headers=headers)
+    declared = portal.post(
+        SUBMIT, content=raw, headers={**headers, "Content-Type": "application/json; charset=windows-1256"}
+    )
+
+    assert "byte" in _problem(undeclared, 400, "not-utf8")["faults"][0]["message"]
+    _problem(declared, 415, "charset")
+
+
+def test_what_is_no_http_is_answered_with_a_problem_too(rig: Rig) -> None:
+    for raw in (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET /" + b"a" * 100_000):
+        with _connected(rig) as wire:
+            wire.sendall(raw)
+            _problem(_read_answer(wire), 400, "bad-request")
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /v1/requests HTTP/1.1\r\nHost: bus\r\n"])
+def test_a_head_that_trickles_or_never_comes_is_answered_and_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(Wire, "head_within", 0.3)
+    with gateway(tmp_path) as rig, _connected(rig) as wire:
+        wire.sendall(begun)
+        answer = _read_answer(wire)
+
+        _problem(answer, 408, "too-slow")
+        assert wire.recv(1) == b""
+
+
+def test_a_body_that_trickles_is_answered_and_keeps_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BODY_WITHIN", 0.3)
+    monkeypatch.setattr(Wire, "head_within", 0.3)
+    with gateway(tmp_path) as rig, _connected(rig) as wire:
+        wire.sendall(_head(rig, "Content-Length: 1000") + b"{")
+        answer = _read_answer(wire)
+        # Also one more byte now and then does not keep the connection.
+        with suppress(ConnectionError):
+            while not select.select([wire], [], [], 0.02)[0]:
+                wire.sendall(b"x")
+            assert wire.recv(1) == b""
+
+        _problem(answer, 408, "too-slow")
+        with rig.http() as next_one:
+            assert next_one.get("/health").status_code == 200
+
+
+def _connected(rig: Rig) -> socket.socket:
+    address = httpx.URL(rig.url)
+    return socket.create_connection((address.host, address.port or 80), timeout=20)
+
+
+def _head(rig: Rig, *lines: str) -> bytes:
+    token = rig.token(Role.CONSUMER, PORTAL)
+    known = [f"POST /v1{SUBMIT} HTTP/1.1", "Host: bus", f"Authorization: Bearer {token}", "Idempotency-Key: wire"]
+    return "\r\n".join([*known, "Content-Type: application/json", *lines, "", ""]).encode()
+
+
+def _read_answer(wire: socket.socket) -> httpx.Response:
+    """The answer as it stands on the wire."""
+    read = b""
+    while b"\r\n\r\n" not in read or len(read.partition(b"\r\n\r\n")[2]) < _length(read):
+        piece = wire.recv(65_536)
+        assert piece, f"hung up after {read!r}"
+        read += piece
+    head, _, content = read.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return httpx.Response(int(status.split(" ")[1]), headers=headers, content=content)
+
+
+def _length(read: bytes) -> int:
+    return int(re.search(rb"(?i)content-length: *(\d+)", read)[1])  # type: ignore[index]  # the gateway always says it
+
+
 def test_an_asker_who_goes_away_in_the_middle_of_his_body_is_no_fault_of_the_bus() -> None:
     news = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
 
@@ -215,8 +318,8 @@ def test_an_unknown_service_is_not_found(portal: httpx.Client) -> None:
 
 
 def test_an_operation_without_a_body_takes_none(rig: Rig) -> None:
-    with rig.http(rig.token(Role.OPERATOR)) as operator:
-        _problem(operator.post(f"/agencies/{DESK}/pause", json={"for": "ever"}), 400, "body-unexpected")
+    with rig.http(rig.token(Role.CLERK, DESK)) as clerk:
+        _problem(clerk.post("/desk/1/claim", json={"for": "ever"}), 400, "body-unexpected")
 
 
 def test_answers_are_kept_by_nobody_on_the_way(portal: httpx.Client) -> None:
