@@ -73,6 +73,11 @@ class Settings:
     lease: Milliseconds = 20_000
     #: Wall and monotonic clock may part by this much between two ticks.
     clock_drift: Milliseconds = 5_000
+    #: A consumer's webhook answers within this.
+    webhook_timeout: Milliseconds = 10_000
+    #: What a webhook did not take is brought again after this, doubling up to `webhook_most`.
+    webhook_first: Milliseconds = 5_000
+    webhook_most: Milliseconds = 600_000
     #: A process told to stop lets go of its work within this.
     drain_within: Milliseconds = 10_000
 

@@ -63,6 +63,8 @@ LogEvent = Literal[
     "step_dispatched",
     "store_unavailable",
     "unexpected_error",
+    # A consumer's webhook did not take a message; it is brought again.
+    "webhook_refused",
 ]
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -1,0 +1,153 @@
+"""Webhooks: the feed of a consumer, brought to it message by message until it says that it has each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import httpx
+import orjson
+
+from bus.config import Settings
+from bus.logs import bind
+from bus.message.instant import SECOND, Milliseconds
+from bus.message.key import Keys, key_at
+from bus.ports import FailureRow, ResultRow, Store
+from bus.runtime.webhook_signature import signed_headers
+
+#: So many failures in a row are shown to those who run the bus.
+TOLD_AFTER = 10
+FAILING, GONE = "webhook_failing", "webhook_gone"
+_HTTP_GONE = 410
+#: A row may become visible later than one with a greater key, but never by more than this.
+_OVERTAKEN = 600 * SECOND
+_PAGE = 200
+
+_log = bind(role="webhook")
+
+
+def web(timeout: Milliseconds) -> httpx.Client:
+    """A client that follows nobody elsewhere: what is signed for one address is sent to no other."""
+    return httpx.Client(timeout=timeout / SECOND, follow_redirects=False, headers={"User-Agent": "bus"})
+
+
+class Webhook:
+    """One consumer's: in order, one message under way, at least once. Others have theirs and never wait for it."""
+
+    def __init__(
+        self,
+        *,
+        consumer: str,
+        url: str,
+        secret: bytes,
+        store: Store,
+        keys: Keys,
+        settings: Settings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._consumer = consumer
+        self._url = url
+        self._secret = secret
+        self._store = store
+        self._keys = keys
+        self._settings = settings
+        self._monotonic = monotonic
+        self._client = web(settings.webhook_timeout)
+        #: Everything up to this key is collected.
+        self._after = 0
+        #: Failures in a row.
+        self._failed = 0
+        self._next_at = 0.0
+        self._gone = False
+        #: The open failure that an earlier process or this one showed; None before the first look.
+        self._shown: list[int] | None = None
+
+    def step(self) -> bool:
+        """Bring one message, if there is one and it is time; whether another one may be brought at once."""
+        if self._gone or self._monotonic() < self._next_at:
+            return False
+        now = self._store.now()
+        rows = self._store.uncollected(self._consumer, after=self._after, most=1)
+        if not rows:
+            self._after = max(self._after, key_at(now - _OVERTAKEN))
+            return False
+        ((row, body),) = rows
+        return self._settle(row, *self._send(row, body))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def _send(self, row: ResultRow, body: bytes) -> tuple[int, str]:
+        """The status of the answer, or 0 and the kind of trouble. The answer's body is not read."""
+        message_id = str(orjson.loads(body)["id"])
+        headers = {
+            "Content-Type": "application/cloudevents+json",
+            "Bus-Cursor": str(row.key),
+            **signed_headers(self._secret, message_id=message_id, timestamp=self._store.now() // SECOND, body=body),
+        }
+        try:
+            with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
+                return answer.status_code, ""
+        except httpx.HTTPError as error:
+            return 0, type(error).__name__
+
+    def _settle(self, row: ResultRow, status: int, trouble: str) -> bool:
+        if httpx.codes.is_success(status):
+            self._store.collect(self._consumer, [row.key])
+            self._works()
+            return True
+        self._failed += 1
+        _log.warning("webhook_refused", consumer=self._consumer, status=status, cause=trouble, count=self._failed)
+        if status == _HTTP_GONE:
+            self._gone = True
+            self._show(GONE)
+        elif self._failed >= TOLD_AFTER:
+            self._show(FAILING)
+        wait = self._settings.webhook_first << min(self._failed - 1, 30)
+        self._next_at = self._monotonic() + min(wait, self._settings.webhook_most) / SECOND
+        return False
+
+    def _works(self) -> None:
+        self._failed, self._next_at = 0, 0.0
+        shown = self._open_failures()
+        for key in shown:
+            self._store.close_failure(key, "the webhook works again")
+        if shown:
+            _log.info("failure_closed", consumer=self._consumer, code=FAILING)
+        self._shown = []
+
+    def _show(self, code: str) -> None:
+        """One failure for those who run the bus, however long it lasts."""
+        if self._open_failures():
+            return
+        key = self._keys.next()
+        self._store.note_failure(
+            FailureRow(
+                key=key,
+                request_key=None,
+                request_id=None,
+                step=None,
+                agency=self._consumer,
+                code=code,
+                cause=self._cause(code),
+                payload_id=None,
+                opened_at=self._store.now(),
+            ),
+            None,
+        )
+        self._shown = [key]
+        _log.warning("failure_opened", key=key, agency=self._consumer, code=code)
+
+    def _open_failures(self) -> list[int]:
+        """Keys of what is shown of this webhook, also by an earlier process."""
+        if self._shown is None:
+            causes = {self._cause(FAILING), self._cause(GONE)}
+            self._shown, after = [], 0
+            while page := self._store.failures(is_open=True, after=after, most=_PAGE):
+                self._shown += [failure.key for failure in page if failure.cause in causes]
+                after = page[-1].key
+        return self._shown
+
+    def _cause(self, code: str) -> str:
+        return f"{self._consumer}/-/{code}"
