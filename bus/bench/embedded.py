@@ -52,11 +52,12 @@ def _bus(folder: Path) -> Iterator[Parts]:
     parts = assemble(workspace, folder)
     with running(parts, hosts=False) as loops:
         for agency in fanout.AGENCIES:
-            loops.run(f"agency:{agency}", partial(_host, parts, agency))
+            loops.run(f"agency:{agency}", partial(host, parts, agency))
         yield parts
 
 
-def _host(parts: Parts, agency: str, stop: threading.Event) -> None:
+def host(parts: Parts, agency: str, stop: threading.Event) -> None:
+    """One agency that answers at once, until told to stop."""
     with closing(open_journal(parts.data, agency)) as journal:
         AgencyHost(
             agency=agency,

@@ -50,19 +50,19 @@ class NullSystem(Adapter):
         return tuple(Completed(data=orjson.loads(answer)) for answer in raw)
 
 
-def workspace(settings: Settings | None = None) -> Workspace:
-    """A workspace that stands in no file: one service, four steps side by side."""
+def workspace(settings: Settings | None = None, agencies: Sequence[str] = AGENCIES) -> Workspace:
+    """A workspace that stands in no file: one service, a step for each of the agencies, side by side."""
     contracts = Contracts(_schemas())
-    definition = _definition()
+    definition = _definition(agencies)
     closure = to_closure(definition, {name: contracts.schema(name) for name in contracts.names()})
     return Workspace(
         root=Path(),
         env=Environment(
             name="bench",
-            agencies={name: AgencyUse(use="real", settings={}) for name in AGENCIES},
+            agencies={name: AgencyUse(use="real", settings={}) for name in agencies},
             settings=settings or Settings(),
         ),
-        agencies={CONSUMER: _agency(CONSUMER, None), **{name: _agency(name, "null") for name in AGENCIES}},
+        agencies={CONSUMER: _agency(CONSUMER, None), **{name: _agency(name, "null") for name in agencies}},
         services={SERVICE: Service(definition=definition, revision=revision(closure), closure=closure)},
         adapters={},
         contracts=contracts,
@@ -89,7 +89,7 @@ def _schemas() -> dict[str, Data]:
     return {name: {"$schema": dialect, "$id": urn(name), **shape} for name, shape in shapes.items()}
 
 
-def _definition() -> Definition:
+def _definition(agencies: Sequence[str]) -> Definition:
     given = {
         "id": DataPath(root="request", step="", members=("id",)),
         "note": DataPath(root="request", step="", members=("note",)),
@@ -103,7 +103,7 @@ def _definition() -> Definition:
             input=given,
             repeat=Repeat(kind="at_most_once"),
         )
-        for name in AGENCIES
+        for name in agencies
     }
     return Definition(
         service=SERVICE,
@@ -111,10 +111,10 @@ def _definition() -> Definition:
         request_contract=f"service/{SERVICE}.request",
         result_contract=f"service/{SERVICE}.result",
         subject=given["id"],
-        consumers={CONSUMER: Grant(purposes=(PURPOSE,), fields=tuple(f"/{name}" for name in AGENCIES))},
+        consumers={CONSUMER: Grant(purposes=(PURPOSE,), fields=tuple(f"/{name}" for name in agencies))},
         purposes={PURPOSE: Purpose(title=_text(PURPOSE), legal_basis="Law 1, art. 1")},
         steps=steps,
-        output={name: DataPath(root="steps", step=name, members=("id",)) for name in AGENCIES},
+        output={name: DataPath(root="steps", step=name, members=("id",)) for name in agencies},
     )
 
 

@@ -18,11 +18,16 @@ class Report:
     latencies: Sequence[float]
     #: Yardstick -> requests per second.
     yardsticks: Mapping[str, float] = field(default_factory=dict)
+    #: Further figures of this benchmark alone.
+    more: Mapping[str, float] = field(default_factory=dict)
+    #: Yardstick -> the least and the greatest ratio of a round, where the two took turns.
+    spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """``{"bench", "settings", "figures", "yardsticks", "ratios"}``."""
+        """``{"bench", "settings", "figures", "yardsticks", "ratios"}``, and ``"spread"`` where rounds were measured."""
         figures = {"requests_per_s": round(self.requests_per_s, 1)}
         figures |= {f"p{share}_ms": round(percentile(self.latencies, share), 1) for share in (50, 95, 99)}
+        figures |= {name: round(value, 3) for name, value in self.more.items()}
         ratios = {name: round(self.requests_per_s / speed, 3) for name, speed in self.yardsticks.items()}
         return {
             "bench": self.bench,
@@ -30,7 +35,11 @@ class Report:
             "figures": figures,
             "yardsticks": {name: round(speed, 1) for name, speed in self.yardsticks.items()},
             "ratios": ratios,
-        }
+        } | (
+            {"spread": {name: [round(end, 3) for end in ends] for name, ends in self.spread.items()}}
+            if self.spread
+            else {}
+        )
 
 
 def percentile(values: Sequence[float], share: int) -> float:
