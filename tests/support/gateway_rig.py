@@ -24,7 +24,7 @@ from bus.process.state import StepKey
 
 ROOT = Path(__file__).parents[2]
 PORTAL, PRESS = "one_stop_shop", "press_office"
-DESK, REGISTRY = "municipality", "commercial_registry"
+DESK, REGISTRY, TAX = "municipality", "commercial_registry", "tax_authority"
 BUSINESS, PERMIT = "open-business.v1", "permit-site.v1"
 NUMBER, NAME = "29801011234567", "منى الشريف"
 JOURNAL = "6f1c1d0e-6d5f-4a34-9a59-0d8f8f7f8a11"
@@ -82,18 +82,18 @@ class Rig:
         rows = self.parts.store.desk(DESK, states={"open", "claimed", "answered", "withdrawn"}, after=0, most=1000)
         return next(row.key for row in rows if row.request_id == request)
 
-    def admit_host(self) -> None:
-        """The registry has a host that was heard a moment ago, so that its steps leave."""
+    def admit_host(self, agency: str = REGISTRY) -> None:
+        """The agency has a host that was heard a moment ago, so that its steps leave."""
         store = self.parts.store
         row = AgencyRow(
-            agency=REGISTRY,
+            agency=agency,
             start_id="start",
             journal_id=JOURNAL,
             alive_at=store.now() + 3_600_000,
-            operations=dict.fromkeys(self.parts.workspace.adapters[REGISTRY].operations, ""),
+            operations=dict.fromkeys(self.parts.workspace.adapters[agency].operations, ""),
         )
-        self.parts.broker.apply([tasks(REGISTRY)])
-        store.save_agency(row, store.agencies().get(REGISTRY))
+        self.parts.broker.apply([tasks(agency)])
+        store.save_agency(row, store.agencies().get(agency))
 
     def fail(self, request: str, step: str) -> None:
         """The registry's system failed for good, without an effect: the step waits for a person."""
@@ -131,7 +131,7 @@ def permit() -> dict[str, Any]:
 
 def make_workspace(folder: Path) -> Path:
     """The demo workspace with one more consumer, purpose and service."""
-    for name in ("schemas", "adapters", "env"):
+    for name in ("schemas", "adapters", "env", "routes", "groups"):
         copytree(ROOT / name, folder / name)
     routes = (ROOT / "routes.yaml").read_text(encoding="utf-8").rstrip("\n") + _PERMIT_SERVICE
     purpose = "purposes:\n  statistics: {title: {en: Statistics, ar: الإحصاء}, legal_basis: Law 1}\n"
