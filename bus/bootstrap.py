@@ -10,9 +10,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 from bus.adapter import Adapter
 from bus.brokers.kombu import KombuBroker
 from bus.catalog import Workspace, load_adapter, load_simulator, load_workspace, reveal
+from bus.console.pages import pages
 from bus.errors import ConfigurationError, Fault, TransientError
 from bus.journals.sqlite import SqliteJournal
 from bus.logs import bind
@@ -40,6 +41,8 @@ from bus.runtime.process_manager import ProcessManager
 from bus.runtime.relay import Relay
 from bus.runtime.replies import ReplyConsumer
 from bus.runtime.timekeeper import Timekeeper
+from bus.runtime.webhook import Webhook
+from bus.runtime.webhook_signature import secret_of
 from bus.runtime.work import Tools
 from bus.stores.sqlite import SqliteStore, migrate
 
@@ -208,12 +211,16 @@ def running(parts: Parts, *, hosts: bool = True) -> Iterator[Loops]:
         keys=keys,
         settings=settings,
     )
+    webhooks = _webhooks(parts, os.environ)
     connect(parts.broker, parts.store, parts.manager, agencies)
     relay.drain(lambda: False)
     heard = [replies_of(agency) for agency in agencies]
     replies = ReplyConsumer(
         lambda: parts.broker.consumer(heard, 4 * settings.batch_most), parts.manager, Hosts(keys), keys, settings
     )
+    # Started first, stopped last: a receiver that hangs keeps nobody else from ending well.
+    for consumer, webhook in webhooks.items():
+        loops.start(Loop(role=f"webhook:{consumer}", step=webhook.step, rest=0.2, close=webhook.close))
     loops.start(Loop(role="relay", step=relay.step, rest=0.2))
     loops.start(Loop(role="timekeeper", step=timekeeper.step, rest=0.05, close=timekeeper.close))
     loops.start(Loop(role="dispatcher", step=lambda: _sweep(parts), rest=0.1))
@@ -230,6 +237,34 @@ def running(parts: Parts, *, hosts: bool = True) -> Iterator[Loops]:
         parts.broker.close()
         parts.store.close()
         _log.info("drain_ended", how="whole" if done else "time-is-up")
+
+
+def _webhooks(parts: Parts, environ: Mapping[str, str]) -> dict[str, Webhook]:
+    """One for each consumer that the environment names; ConfigurationError with every secret that is none."""
+    uses, faults = parts.workspace.env.webhooks, []
+    made: dict[str, Webhook] = {}
+    written = reveal({consumer: use.secret for consumer, use in uses.items()}, parts.workspace.root, environ)
+    for consumer, use in uses.items():
+        try:
+            secret = secret_of(written[consumer])
+        except ValueError as error:
+            mend, place = "Make one with `openssl rand -base64 32`, and write whsec_ before it.", use.secret
+            faults.append(
+                Fault(code="webhook-secret", message=str(error), mend=mend, file=place.asked_in, line=place.line)
+            )
+            continue
+        tools = parts.tools
+        made[consumer] = Webhook(
+            consumer=consumer,
+            url=use.url,
+            secret=secret,
+            store=parts.store,
+            keys=tools.keys,
+            settings=tools.settings,
+        )
+    if faults:
+        raise ConfigurationError(tuple(faults))
+    return made
 
 
 def _sweep(parts: Parts) -> None:
@@ -285,9 +320,48 @@ def hosting(
             yield host
 
 
+class LocalHosts:
+    """The agency hosts of this process, of which each can be stopped, and started again with a workspace read anew."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._loops: dict[str, Loops] = {}
+
+    def start(self, agency: str, workspace: Workspace | None = None) -> None:
+        """Run the host of one agency, with another ``workspace`` than that of the process where one is given."""
+        loops = self._loops[agency] = Loops()
+        parts = self._parts if workspace is None else replace(self._parts, workspace=workspace)
+        loops.run(f"agency:{agency}", partial(_host, parts, agency))
+
+    def stop(self, agency: str) -> bool:
+        """Let the host end its call and answer, within `Settings.drain_within`; whether it did."""
+        loops = self._loops.pop(agency, Loops())
+        return loops.stop(self._parts.tools.settings.drain_within / 1000)
+
+
+@contextmanager
+def local_hosts(parts: Parts) -> Iterator[LocalHosts]:
+    """What ``running(parts)`` runs of hosts, within ``running(parts, hosts=False)``, so that each can be reached."""
+    hosts = LocalHosts(parts)
+    served = hosted(parts.workspace)
+    try:
+        for agency in served:
+            hosts.start(agency)
+        yield hosts
+    finally:
+        for agency in served:
+            hosts.stop(agency)
+
+
 def _simulated(workspace: Workspace, data: Path, agency: str) -> Adapter:
-    manifest = workspace.adapters[agency]
-    return load_adapter(manifest, load_simulator(manifest).settings(simulator_folder(data, agency)))
+    """The adapter on the stand-in, which says itself how it is reached; the rest is set by the environment.
+
+    Beside a real system nothing of that system's settings is handed to what serves trials.
+    """
+    manifest, use = workspace.adapters[agency], workspace.env.agencies[agency]
+    reach = load_simulator(manifest).settings(simulator_folder(data, agency))
+    written = reveal(use.settings, workspace.root, os.environ) if use.use == "simulator" else {}
+    return load_adapter(manifest, {**written, **reach})
 
 
 def _is_simulated(workspace: Workspace, agency: str) -> bool:
@@ -367,6 +441,7 @@ def start_simulator(workspace: Workspace, data: Path, agency: str) -> subprocess
 
 
 __all__ = [
+    "LocalHosts",
     "Parts",
     "assemble",
     "claimed",
@@ -375,8 +450,10 @@ __all__ = [
     "hosting",
     "installation_secret",
     "load_workspace",
+    "local_hosts",
     "open_journal",
     "open_store",
+    "pages",
     "running",
     "simulator_folder",
     "simulators",

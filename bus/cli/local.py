@@ -20,7 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
-def _on_workspace(command: F) -> F:
+def on_workspace(command: F) -> F:
+    """The options that name a workspace and its environment."""
     folder = click.Path(path_type=Path, file_okay=False, exists=True)
     command = click.option("--workspace", type=folder, default=Path(), help="Its folder.")(command)
     of_env = click.option("--env", default=lambda: os.environ.get("BUS_ENV", "dev"), help="Which env/<name>.yaml.")
@@ -39,7 +40,7 @@ _json = click.option("--json", "as_json_", is_flag=True, help="Print JSON for pr
 
 
 @click.command()
-@_on_workspace
+@on_workspace
 @click.option(
     "--was",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -66,7 +67,7 @@ def config() -> None:
 
 
 @config.command("show")
-@_on_workspace
+@on_workspace
 @_json
 def config_show(workspace: Path, env: str, as_json_: bool) -> None:
     """Print each value with the file and line that set it; secrets are masked."""
@@ -123,9 +124,9 @@ def user() -> None:
 
 @user.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["consumer", "clerk", "operator", "admin"]), required=True)
+@click.option("--role", type=click.Choice(["consumer", "clerk", "operator", "auditor", "admin"]), required=True)
 @click.option("--agency", help="For consumers and clerks: theirs.")
-@_on_workspace
+@on_workspace
 @_on_data
 @_json
 def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str, data: Path, as_json_: bool) -> None:
@@ -157,10 +158,11 @@ def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str
 def user_remove(name: str, data: Path) -> int:
     """Take every token of NAME back. A running gateway forgets them within five seconds. Exits 1 if there is none."""
     from bus.bootstrap import open_store
+    from bus.operations.caller import take_tokens
 
     opened = open_store(_existing(data))
     try:
-        removed = opened.remove_tokens(name)
+        removed = take_tokens(opened, name)
     finally:
         opened.close()
     click.echo(f"{removed} tokens of {name} are no longer valid." if removed else f"{name} has no token.")

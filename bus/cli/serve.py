@@ -16,17 +16,21 @@ from bus.bootstrap import (
     assemble,
     claimed,
     load_workspace,
+    pages,
     running,
     simulator_folder,
     simulators,
     write_once,
 )
 from bus.catalog import load_simulator
-from bus.gateway.server import address_of, listen, serve_until_told
+from bus.errors import ConfigurationError, Fault
+from bus.gateway.server import LOOPBACK, address_of, is_loopback, listen, serve_until_told
 from bus.operations.caller import Role, mint_token
 from bus.simulator import Persons
 
 _log = logs.bind(role="serve")
+#: Whose token `bus serve` leaves for the command line of this machine.
+LOCAL_USER = "local"
 
 _workspace = click.option(
     "--workspace", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(), help="Its folder."
@@ -41,11 +45,15 @@ _data = click.option(
 @_workspace
 @_env
 @_data
+@click.option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True, help="0 takes a free one.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8420, show_default=True, help="On 127.0.0.1; 0 takes a free one."
+    "--host",
+    default=LOOPBACK,
+    show_default=True,
+    help="Address to listen on; one that others reach needs tokens (`bus user add`).",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def serve(workspace: Path, env: str, data: Path | None, port: int, log_level: logs.Level) -> None:
+def serve(workspace: Path, env: str, data: Path | None, port: int, host: str, log_level: logs.Level) -> None:
     """Run the whole bus in this process: gateway, process manager, relay, timekeeper and agency hosts.
 
     Stops on SIGTERM or Ctrl-C within a bound; what was accepted is in the store, and goes on at the next start.
@@ -58,11 +66,31 @@ def serve(workspace: Path, env: str, data: Path | None, port: int, log_level: lo
     folder = (data or workspace / ".bus").resolve()
     with claimed(folder):
         parts = assemble(read, folder)
-        with listen(port) as listening, simulators(read, folder), running(parts):
+        is_for_others = not is_loopback(host)
+        if is_for_others:
+            _refuse_without_tokens(parts, host)
+        with listen(port, host) as listening, simulators(read, folder), running(parts):
             introduce(parts, address_of(listening))
             click.echo(f"The bus listens on {address_of(listening)} (environment {env}). Stop it with Ctrl-C.")
             click.echo("الناقل يعمل الآن. أوقفه بالضغط على Ctrl-C.")
-            serve_until_told(parts.context, listening)
+            if is_for_others:
+                click.echo(f"It listens on {host}, for other machines too: put TLS in front, tokens travel in clear.")
+                click.echo(
+                    f"يستمع الناقل على العنوان {host} لأجهزة أخرى أيضًا: ضعوا أمامه TLS، فرموز الدخول تمرّ دون تعمية."
+                )
+            serve_until_told(parts.context, listening, pages)
+
+
+def _refuse_without_tokens(parts: Parts, host: str) -> None:
+    """Who opens the door to other machines has thought of who may come in."""
+    if parts.store.users() - {LOCAL_USER}:
+        return
+    fault = Fault(
+        code="tokens-needed",
+        message=f"The bus may listen on {host} only if tokens are configured; there is none but this machine's own.",
+        mend="Give one with `bus user add NAME --role ROLE`, or leave --host out.",
+    )
+    raise ConfigurationError((fault,))
 
 
 def _stop(_signal: int, _frame: object) -> None:
@@ -107,7 +135,7 @@ def introduce(parts: Parts, address: str) -> None:
     """Leave address and token where the command line finds them; nobody else may read them."""
     token = parts.data / "token"
     if not token.exists():
-        write_once(token, f"{mint_token(parts.store, 'local', Role.ADMIN)}\n".encode())
+        write_once(token, f"{mint_token(parts.store, LOCAL_USER, Role.ADMIN)}\n".encode())
     url = parts.data / "url"
     url.unlink(missing_ok=True)
     write_once(url, f"{address}\n".encode())

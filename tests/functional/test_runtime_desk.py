@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tests.support.gateway_rig import (
     PERMIT,
     PORTAL,
     REGISTRY,
+    TAX,
     Rig,
     application,
     business,
@@ -91,27 +93,35 @@ def test_a_clerk_who_claimed_the_task_is_not_overtaken(rig: Rig) -> None:
     assert (decided.fate, decided.conflict is not None) == (Fate.CONFLICT, True)
 
 
+def complete(rig: Rig, request: str, step: str, provider: str, data: dict[str, Any]) -> None:
+    """The provider answers that it is done."""
+    parts = rig.parts
+    read = parts.store.request(request)
+    assert read is not None
+    body = json.dumps({"type": "bus.task.completed.v1", "data": data}).encode()
+    payload = Payload(id=parts.tools.keys.next(), request_key=read.key, bytes=body)
+    replied = Replied(
+        interaction_id=read.interaction(StepKey(step=step)),
+        provider=provider,
+        attempt=1,
+        reply=Completed(data=data),
+        message_id=f"{step} done",
+        payload_id=payload.id,
+        digest="0" * 64,
+    )
+    parts.manager.decide([Incoming(request_id=request, event=replied, payloads=(payload,))])
+
+
 def test_an_operation_that_nobody_offers_hides_no_other_of_the_same_agency(rig: Rig) -> None:
     # Given a request that waits for the last operation of the registry, behind its pause
     parts, store = rig.parts, rig.parts.store
     rig.admit_host()
     (last,) = businesses(rig, 1)
     change(rig, paused=True)
-    name = StepKey(step="name")
-    read = store.request(last)
-    assert read is not None
-    body = b'{"type": "bus.task.completed.v1", "data": {"reservation": "2600001"}}'
-    payload = Payload(id=parts.tools.keys.next(), request_key=read.key, bytes=body)
-    reserved = Replied(
-        interaction_id=read.interaction(name),
-        provider=REGISTRY,
-        attempt=1,
-        reply=Completed(data={"reservation": "2600001"}),
-        message_id="reserved",
-        payload_id=payload.id,
-        digest="0" * 64,
-    )
-    parts.manager.decide([Incoming(request_id=last, event=reserved, payloads=(payload,))])
+    rig.admit_host(TAX)
+    complete(rig, last, "name", REGISTRY, {"reservation": "2600001"})
+    cleared = {"certificate": "2026-000001", "issued_on": "2026-01-05", "valid_until": "2026-04-05"}
+    complete(rig, last, "tax", TAX, cleared)
     # and before it more than one look takes, which wait for an operation that is gone
     change(rig, paused=False, operations={"company.register.v1": ""})
     businesses(rig, parts.tools.settings.batch_most + 1)

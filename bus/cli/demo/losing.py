@@ -1,4 +1,4 @@
-"""A broker for the demo that loses one reply on purpose, as brokers do when their disk dies."""
+"""A broker for the demo that loses replies on purpose, as brokers do when their disk dies."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from bus.ports import Broker, Confirmation, Consumer, Outgoing, Publisher
 
 
 class LosingBroker:
-    """Confirms everything; each message type that is armed is lost once."""
+    """Confirms everything; what is armed for a channel is lost once."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._lock = threading.Lock()
-        self._armed: set[str] = set()
+        self._armed: set[tuple[Channel, str]] = set()
 
-    def lose_next(self, kind: MessageType) -> None:
-        """The next message of this type is confirmed and gone."""
+    def lose_next(self, channel: Channel, kind: MessageType) -> None:
+        """The next message of this type on the channel is confirmed and gone."""
         with self._lock:
-            self._armed.add(kind)
+            self._armed.add((channel, kind))
 
     def keeps(self, message: Outgoing) -> bool:
         """Whether the message gets through."""
         with self._lock:
-            if message.type in self._armed:
-                self._armed.remove(message.type)
+            armed = (message.channel, message.type)
+            if armed in self._armed:
+                self._armed.remove(armed)
                 return False
         return True
 
