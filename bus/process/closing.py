@@ -111,9 +111,10 @@ def _cause_of_closing(draft: Draft) -> RequestState | None:
 
 
 def _meet_needs(draft: Draft) -> None:
-    plan_without(draft)
-    # The definition is in topological order, so one pass carries a skip through to those that need it.
+    # The definition is in topological order, so one pass carries a skip through to those that need it, and to those
+    # whose rows it was to decide.
     for name, definition in draft.definition.steps.items():
+        plan_without(draft, definition)
         waiting = [row for row in draft.rows(name) if row.state is StepState.WAITING]
         if waiting and all(_met(draft, need) for need in definition.needs):
             for row in waiting:

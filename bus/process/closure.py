@@ -28,7 +28,9 @@ from bus.process.definition import (
 from bus.process.mapping import parse_path
 
 #: Of the form of these bytes. Every value is written out: a default that changes later must not change an old closure.
-_FORM = 1
+_FORM = 2
+#: The first form knew neither items nor a provider chosen from a group; all that it says is read as before.
+_READ = frozenset({1, _FORM})
 
 
 def to_closure(definition: Definition, contracts: Mapping[str, Data]) -> bytes:
@@ -48,8 +50,8 @@ def revision(closure: bytes) -> str:
 def from_closure(closure: bytes) -> tuple[Definition, Contracts]:
     """What `to_closure` was given; a ValueError where the bytes have a form that this version cannot read."""
     content = json.loads(closure)
-    if content.get("form") != _FORM:
-        raise ValueError(f"This closure has the form {content.get('form')!r}; this version reads {_FORM}.")
+    if content.get("form") not in _READ:
+        raise ValueError(f"This closure has the form {content.get('form')!r}; this version reads {sorted(_READ)}.")
     return _definition_in(content["definition"]), Contracts(content["contracts"])
 
 

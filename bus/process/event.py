@@ -117,6 +117,8 @@ class Supplemented:
     attempt: int
     input_id: int
     actor: str
+    #: Pointers to the fields that were brought.
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,10 @@ def become_ready(draft: Draft, key: StepKey, *, renew: bool = False, **changes: 
     A row for which no provider could be chosen waits for a person instead.
     """
     step = draft.step(key)
+    if not step.agency and step.state is StepState.PARKED:
+        # It was tried in vain; what a person saw of it stays before his eyes, once.
+        draft.note(key, "step_parked")
+        return
     if not step.agency:
         park(draft, key, "provider_unknown")
         return

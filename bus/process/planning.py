@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bus.process.definition import StepDefinition
 from bus.process.draft import Draft
 from bus.process.rows import NewRow, is_plain, sources
 from bus.process.state import FINAL
@@ -27,11 +28,10 @@ def plan(draft: Draft, rows: Sequence[NewRow]) -> None:
         draft.change_request("rows_known", steps=new_rows(wanted))
 
 
-def plan_without(draft: Draft) -> None:
-    """Where the step that was to decide the rows ended without output, there is nothing to do, or nobody to ask."""
-    for step in draft.definition.steps.values():
-        if not is_plain(step) and not draft.rows(step.name) and _are_over(draft, sources(step)):
-            plan(draft, [NewRow(step=step.name, item=None, agency="", desk=False)])
+def plan_without(draft: Draft, step: StepDefinition) -> None:
+    """Where a step that was to decide the rows of this one ended without output, there is nothing to do or to ask."""
+    if not is_plain(step) and not draft.rows(step.name) and _are_over(draft, sources(step)):
+        plan(draft, [NewRow(step=step.name, item=None, agency="", desk=False)])
 
 
 def _are_over(draft: Draft, steps: frozenset[str]) -> bool:

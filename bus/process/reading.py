@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from bus.message.contract import Contracts
 from bus.message.envelope import MessageType
-from bus.message.reply import Completed, Data, Effect, Failed
+from bus.message.reply import Completed, Data, Effect, Failed, Returned
 from bus.message.strict_json import field_pointers
 from bus.process.closure import output_contract
 from bus.process.definition import Definition
@@ -35,19 +35,22 @@ def task_data(definition: Definition, request: Request, key: StepKey, read: Read
     item = None if key.item is None else items_of(defined, submitted, found)[key.item]
     if key.kind is Kind.TASK or defined.compensate is None:
         return resolve(defined.input, request=submitted, steps=found, item=item)
-    if key.item is not None and task.output_id is not None:
-        # What taking back one item reads of its step is the answer about that item alone.
+    if task.output_id is not None:
+        # What taking back reads of its step is the very answer that is taken back, of an item about that item alone.
         found |= {key.step: answered_data(task, read)}
     given = sent_data(task, read) if task.task_id is not None else None
     return resolve(defined.compensate.input, request=submitted, steps=found, item=item, own_input=given)
 
 
 def outputs(request: Request, read: Read) -> dict[str, Any]:
-    """What each step answered that did its work; of a step with items the list of its answers, in their order."""
+    """What each step answered that succeeded; of a step with items the list of its answers, in their order.
+
+    What a step did although the bus had ended it, or may have done twice, is no output: it is taken back, or listed.
+    """
     found: dict[str, Any] = {}
     items: dict[str, dict[int, Data]] = {}
     for key, step in request.steps.items():
-        if key.kind is Kind.TASK and step.output_id is not None:
+        if key.kind is Kind.TASK and step.state is StepState.SUCCEEDED and step.output_id is not None:
             if read(step.output_id).get("type") != MessageType.TASK_COMPLETED:
                 continue
             if key.item is None:
@@ -77,7 +80,12 @@ def answered_data(step: Step, read: Read) -> Data:
 
 
 def understood(definition: Definition, contracts: Contracts, request: Request, event: Replied, read: Read) -> Replied:
-    """The reply with what its data decides; data that break their contract cannot be read, though it was done."""
+    """The reply with the fields that it names and what its data decides.
+
+    Data that break their contract cannot be read, though it was done.
+    """
+    if isinstance(event.reply, Returned):
+        return replace(event, fields=tuple(dict.fromkeys(need.pointer for need in event.reply.needs)))
     found = answered_row(request, event)
     if found is None or not isinstance(event.reply, Completed):
         return event

@@ -56,7 +56,7 @@ def unknown_members(definition: Definition, request: Data) -> tuple[tuple[str, s
     found = (
         (step.name, _shown(step.provider.by, step.for_each, row.item))
         for step in definition.steps.values()
-        if isinstance(step.provider, OneOf) and not sources(step)
+        if isinstance(step.provider, OneOf)
         for row in _rows(step, request, {})
         if not row.agency and not _is_empty(step, row) and _chooses(step, request, row)
     )

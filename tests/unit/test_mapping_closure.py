@@ -194,5 +194,13 @@ def test_the_contracts_of_compensations_belong_to_the_service() -> None:
 
 def test_a_closure_of_another_form_is_refused() -> None:
     content = json.loads(to_closure(a_definition(), CONTRACTS))
-    with pytest.raises(ValueError, match="form 2"):
-        from_closure(json.dumps(content | {"form": 2}).encode())
+    with pytest.raises(ValueError, match="form 3"):
+        from_closure(json.dumps(content | {"form": 3}).encode())
+
+
+def test_a_closure_from_before_there_were_items_and_groups_is_read_as_it_was_meant() -> None:
+    definition = a_definition(a_step("a.v1"))
+    content = json.loads(to_closure(definition, CONTRACTS)) | {"form": 1}
+    for step in content["definition"]["steps"]:
+        del step["for_each"], step["most"]
+    assert from_closure(json.dumps(content).encode())[0] == definition

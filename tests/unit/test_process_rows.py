@@ -10,7 +10,7 @@ import pytest
 from bus.message.reply import Completed, Refused
 from bus.process.decide import accept, decide
 from bus.process.decision import FailureOpened
-from bus.process.definition import Compensation, Definition, OneOf, Path, Repeat, StepDefinition
+from bus.process.definition import Compensation, Condition, Definition, OneOf, Path, Repeat, StepDefinition
 from bus.process.event import CancelAsked, Dispatched, ReplayAsked, Replied, Submitted
 from bus.process.evolve import replay
 from bus.process.mapping import resolve
@@ -34,9 +34,8 @@ def each(name: str = "partner", **changes: Any) -> StepDefinition:
     return step(name, for_each=PARTNERS, most=20, **changes)
 
 
-def submit(definition: Definition, data: dict[str, Any]) -> Request:
-    """The request as it is once it is accepted."""
-    event = Submitted(
+def submission(definition: Definition, data: dict[str, Any]) -> Submitted:
+    return Submitted(
         request_id=REQUEST_ID,
         key=7,
         consumer="portal",
@@ -47,10 +46,20 @@ def submit(definition: Definition, data: dict[str, Any]) -> Request:
         message_id="m",
         rows=rows_from_request(definition, data),
     )
-    return accept(event, NOW, definition, SETTINGS).request
 
 
-def answer(request: Request, definition: Definition, key: StepKey, data: dict[str, Any] | None = None) -> Request:
+def submit(definition: Definition, data: dict[str, Any]) -> Request:
+    """The request as it is once it is accepted."""
+    return accept(submission(definition, data), NOW, definition, SETTINGS).request
+
+
+def answer(
+    request: Request,
+    definition: Definition,
+    key: StepKey,
+    data: dict[str, Any] | None = None,
+    rows: tuple[NewRow, ...] = (),
+) -> Request:
     """The request once the row was sent and its provider has completed it, or refused it where there is no data."""
     sent = decide(
         request, Dispatched(step=key, journal_id="j", task_id=2, message_id="t"), NOW, definition, SETTINGS
@@ -64,7 +73,7 @@ def answer(request: Request, definition: Definition, key: StepKey, data: dict[st
         message_id=f"reply-{key}",
         payload_id=3,
         digest=f"digest-{key}",
-        rows=() if data is None else rows_after(definition, key.step, {}, {key.step: data}),
+        rows=rows if rows or data is None else rows_after(definition, key.step, {}, {key.step: data}),
     )
     return decide(sent, event, NOW, definition, SETTINGS).request
 
@@ -132,12 +141,14 @@ def test_each_item_may_have_a_provider_of_its_own() -> None:
 
 def test_a_code_that_no_member_has_waits_for_a_person_who_can_only_end_it() -> None:
     definition = service(step("permit", provider=OFFICES))
-    request = submit(definition, {"town": "99"})
-    key = StepKey(step="permit")
+    accepted = accept(submission(definition, {"town": "99"}), NOW, definition, SETTINGS)
+    key, request = StepKey(step="permit"), accepted.request
     assert (request.steps[key].state, request.steps[key].reason) == (StepState.PARKED, "provider_unknown")
+    assert accepted.failures == (FailureOpened(step=key, code="provider_unknown"),)
+    # When it is tried again, that is kept, and the one failure stays open
     again = decide(request, ReplayAsked(step=key, actor="op", reason="hoping"), NOW, definition, SETTINGS)
     assert again.request.steps[key].state is StepState.PARKED
-    assert [type(one) for one in again.failures].count(FailureOpened) == 1
+    assert ([fact.actor for fact in again.facts], again.failures) == (["op"], ())
 
 
 def test_the_gateway_can_tell_beforehand_which_code_no_member_has() -> None:
@@ -145,6 +156,12 @@ def test_the_gateway_can_tell_beforehand_which_code_no_member_has() -> None:
     definition = service(step("permit", provider=OFFICES), each(provider=by_item))
     data = {"town": "99", "partners": [{"home": {"town": "01"}}, {"home": {"town": "98"}}, {}]}
     assert unknown_members(definition, data) == (("permit", "/town"), ("partner", "/partners/1/home/town"))
+
+
+def test_one_unknown_code_for_all_items_is_told_once_and_for_no_item_never() -> None:
+    definition = service(each(provider=OFFICES))
+    assert unknown_members(definition, {"town": "99", "partners": [{}, {}]}) == (("partner", "/town"),)
+    assert unknown_members(definition, {"town": "99", "partners": []}) == ()
 
 
 def test_an_earlier_answer_may_decide_how_many_rows_there_are_and_whom_they_ask() -> None:
@@ -157,6 +174,44 @@ def test_an_earlier_answer_may_decide_how_many_rows_there_are_and_whom_they_ask(
     assert rows == [(0, "office_north", StepState.READY), (1, "office_south", StepState.READY)]
 
 
+def test_rows_that_two_answers_decide_are_planned_with_the_later_of_them() -> None:
+    # Given a list in one answer, and the code of the provider in another
+    office = replace(OFFICES, by=Path(root="steps", step="seat", members=("town",)))
+    several = ("land", "seat")
+    definition = service(*map(step, several), step("permit", needs=several, for_each=OWNED, most=9, provider=office))
+    plots: dict[str, Any] = {"plots": [{}, {}]}
+    town = {"town": "02"}
+    # When, Then
+    assert rows_after(definition, "land", {}, {"land": plots}) == ()
+    rows = rows_after(definition, "seat", {}, {"land": plots, "seat": town})
+    assert [(row.item, row.agency, row.desk) for row in rows] == [(n, "office_south", True) for n in range(2)]
+
+
+def test_nothing_is_known_of_a_step_before_the_answer_that_decides_its_rows_and_so_down_the_route() -> None:
+    # Given a list in the answer of a provider whose code stands in another answer
+    office = replace(OFFICES, by=Path(root="steps", step="land", members=("town",)))
+    sheets = Path(root="steps", step="permit", members=("sheets",))
+    definition = service(
+        step("land"),
+        step("permit", needs=("land",), provider=office),
+        step("sheet", needs=("permit",), for_each=sheets, most=9),
+        step("after", needs=("sheet",)),
+    )
+    # When, Then
+    request = submit(definition, {})
+    assert states(request) == {"land": "ready", "after": "waiting"}
+    chosen = answer(request, definition, StepKey(step="land"), {"town": "01"})
+    assert states(chosen) == {"land": "succeeded", "permit": "ready", "after": "waiting"}
+    planned = answer(chosen, definition, StepKey(step="permit"), {"sheets": [{}]})
+    assert planned.steps[StepKey(step="sheet", item=0)].state is StepState.READY
+
+
+@pytest.mark.parametrize("found", [[], None, "a text", {"a": 1}])
+def test_what_is_no_list_is_an_empty_one_and_gives_one_row_that_asks_nobody(found: object) -> None:
+    rows = rows_from_request(service(each()), {"partners": found})
+    assert rows == (NewRow(step="partner", item=None, agency="", desk=False),)
+
+
 def test_a_list_that_never_came_is_an_empty_one() -> None:
     definition = service(step("land", on_refused="continue"), step("permit", needs=("land",), for_each=OWNED, most=9))
     ended = answer(submit(definition, {}), definition, StepKey(step="land"))
@@ -164,11 +219,34 @@ def test_a_list_that_never_came_is_an_empty_one() -> None:
     assert ended.state is RequestState.PARTIALLY_FULFILLED
 
 
+def test_a_list_of_a_step_that_is_skipped_is_empty_at_once_and_so_on_down_the_route() -> None:
+    # Given a list that a list decides, and that a step decides which is not needed: nothing else will ever happen
+    skipped = step("land", when=Condition(path=Path(root="request", step="", members=("premises",))))
+    permit = step("permit", needs=("land",), for_each=OWNED, most=9)
+    lists = Path(root="steps", step="plan", members=("sheets",))
+    sheet = step("sheet", needs=("plan",), for_each=lists, most=9)
+    plan = step("plan", needs=("permit",), when=Condition(path=OWNED))
+    # When
+    request = submit(service(skipped, permit, plan, sheet, step("after", needs=("sheet",))), {})
+    # Then
+    skips = dict.fromkeys(("land", "permit", "plan", "sheet"), "skipped")
+    assert states(request) == {**skips, "after": "ready"}
+    assert request.steps[StepKey(step="sheet")].reason == "empty"
+    whole = submit(service(skipped, permit), {})
+    assert (states(whole), whole.state) == ({"land": "skipped", "permit": "skipped"}, RequestState.COMPLETED)
+
+
 def test_rows_that_are_known_already_are_never_planned_twice() -> None:
-    definition = service(step("land"), step("permit", needs=("land",), for_each=OWNED, most=9))
+    # Given rows that one answer has decided, and another answer that claims to decide them, too
+    definition = service(step("land"), step("seat"), step("permit", needs=("land",), for_each=OWNED, most=9))
     planned = answer(submit(definition, {}), definition, StepKey(step="land"), {"plots": [{}]})
-    again = answer(planned, definition, StepKey(step="land"), {"plots": [{}, {}]})
-    assert [key.item for key in again.steps if key.step == "permit"] == [0]
+    claimed = tuple(NewRow(step="permit", item=index, agency="another", desk=False) for index in range(2))
+    # When
+    again = answer(planned, definition, StepKey(step="seat"), {}, claimed)
+    # Then
+    assert {key: row for key, row in again.steps.items() if key.step == "permit"} == {
+        key: row for key, row in planned.steps.items() if key.step == "permit"
+    }
 
 
 def test_a_request_that_closes_plans_nothing_new() -> None:
