@@ -49,7 +49,15 @@ def create_app(context: Context, pages: Pages | None = None) -> FastAPI:
         door.close()
 
     app = FastAPI(
-        title="bus", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_SILENT
+        title="bus",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        telemetry=_SILENT,
+        # A slash too many is an unknown address: sending the asker on would send his token and his body on, too, and
+        # behind a proxy that speaks TLS without it.
+        redirect_slashes=False,
     )
     # Plain routes: what FastAPI would look for in a request is read by `Reader`, with the faults of the bus.
     app.router.routes += [_route(door, operation) for operation in OPERATIONS]
@@ -148,8 +156,8 @@ async def _answer(door: _Door, operation: Operation[Any, Any], caller: Caller, g
     output = await door.settled(operation, caller, given)
     seen = await door.awaited(operation, caller, given, output)
     if seen is not None:
-        return _json(200, seen, operation.headers(output))
-    return _json(operation.status(output), output, operation.headers(output))
+        return _json(200, seen, operation.headers(given, output))
+    return _json(operation.status(output), output, operation.headers(given, output))
 
 
 async def _read(reader: Reader, http: Request) -> Any:

@@ -9,7 +9,6 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from bus.message.envelope import MessageType, decode
 from bus.message.formats import is_date, is_date_time
 from bus.message.identity import parse_tracking
 from bus.message.instant import Instant, from_rfc3339, to_rfc3339
@@ -19,7 +18,6 @@ from bus.operations.conflict import request_unknown
 from bus.operations.context import Context
 from bus.operations.given import After, Most
 from bus.operations.operation import Given
-from bus.operations.submission import field_names
 from bus.ports import Act, Disclosure, Place
 
 #: How the bus itself is named where a field names an agency.
@@ -160,6 +158,7 @@ _ACTS = {
     "agency_paused": Text(en="Paused an agency", ar="إيقاف الإرسال إلى جهة"),
     "agency_resumed": Text(en="Resumed an agency", ar="استئناف الإرسال إلى جهة"),
     "journal_retired": Text(en="Declared a journal lost", ar="إعلان فقدان سجل جهة"),
+    "journal_restored": Text(en="Restored a journal from a backup", ar="استعادة سجل جهة من نسخة احتياطية"),
     "token_added": Text(en="Gave a token", ar="منح رمز دخول"),
     "tokens_removed": Text(en="Took tokens back", ar="سحب رموز الدخول"),
 }
@@ -175,9 +174,8 @@ def list_disclosures(context: Context, _caller: Caller, given: ListDisclosures) 
         agency=given.agency,
         purpose=given.purpose,
     )
-    views = (_disclosure(context, each) for each in found)
     following = _cursor(found[-1].place) if len(found) == given.most else None
-    return DisclosureViews(items=tuple(view for view in views if view.fields), next=following)
+    return DisclosureViews(items=tuple(_disclosure(context, each) for each in found), next=following)
 
 
 def list_acts(context: Context, _caller: Caller, given: ListActs) -> ActViews:
@@ -215,7 +213,7 @@ def _disclosure(context: Context, disclosure: Disclosure) -> DisclosureView:
         told=told,
         purpose=fact.purpose,
         legal_basis=purpose.legal_basis if purpose else None,
-        fields=fact.fields or _fields_of_result(context, disclosure),
+        fields=fact.fields,
         actor=fact.actor,
         message_id=fact.message_id,
         digest=fact.digest,
@@ -224,25 +222,18 @@ def _disclosure(context: Context, disclosure: Disclosure) -> DisclosureView:
 
 
 def _parties(disclosure: Disclosure) -> tuple[str, str]:
-    """Who told whom."""
-    fact = disclosure.fact
-    if fact.kind == "ended":
-        return BUS, fact.consumer or ""
-    if fact.step is None:
-        return fact.consumer or "", BUS
-    provider = fact.provider or ""
-    return (BUS, provider) if fact.kind == "step_dispatched" else (provider, BUS)
-
-
-def _fields_of_result(context: Context, disclosure: Disclosure) -> tuple[str, ...]:
-    """What the consumer was told at the end: the names in its one result, if that carries any data."""
-    if disclosure.fact.kind != "ended":
-        return ()
-    for raw in reversed(context.store.told(disclosure.fact.request_id)):
-        message = decode(raw)
-        if message.envelope.type is not MessageType.REQUEST_RETURNED:
-            return field_names((message.data or {}).get("result") or {})
-    return ()
+    """Who told whom. What an agency asks back goes to the consumer, who brings it; what it answers, to the bus."""
+    consumer, provider = disclosure.fact.consumer or "", disclosure.fact.provider or ""
+    match disclosure.fact.kind:
+        case "ended":
+            return BUS, consumer
+        case "step_dispatched":
+            return BUS, provider
+        case "step_returned":
+            return provider, consumer
+        case "step_ready":
+            return consumer, BUS
+    return (consumer, BUS) if disclosure.fact.step is None else (provider, BUS)
 
 
 def _act(act: Act) -> ActView:

@@ -22,12 +22,10 @@ from bus.operations.context import Context
 from bus.operations.desk import pinned, row_of, taken, task_of
 from bus.operations.given import Row
 from bus.operations.operation import Command, Given
-from bus.operations.submission import field_names
 from bus.operations.titled import Folded, titled
 from bus.ports import Decided, DeskAnswer, DeskRow, Fate, Incoming, Payload
 from bus.process.closure import input_contract, output_contract
 from bus.process.event import Replied
-from bus.process.mapping import conditions_from_step
 
 _CODE = r"^[a-z][a-z0-9_-]{0,63}$"
 
@@ -153,8 +151,6 @@ def _reply(context: Context, caller: Caller, row: DeskRow, reply: Reply) -> Comm
     message = _message(task_of(context, row), row, reply, clerk=clerk, now=now)
     payload = Payload(id=context.keys.next(), request_key=row.request_key, bytes=message.body)
     data = message.data or {}
-    definition, _ = pinned(context, row)
-    output = data if isinstance(reply, Completed) else None
     event = Replied(
         interaction_id=row.interaction_id,
         provider=row.agency,
@@ -163,8 +159,6 @@ def _reply(context: Context, caller: Caller, row: DeskRow, reply: Reply) -> Comm
         message_id=message.envelope.id,
         payload_id=payload.id,
         digest=data_digest(data),
-        conditions=conditions_from_step(definition, row.step.step, output) if output is not None else {},
-        fields=field_names(output or {}),
         actor=clerk,
     )
     incoming = Incoming(

@@ -70,7 +70,7 @@ def _always_ok(_: Any) -> int:
     return 200
 
 
-def _no_headers(_: Any) -> Mapping[str, str]:
+def _no_headers(_given: Any, _output: Any) -> Mapping[str, str]:
     return {}
 
 
@@ -95,7 +95,7 @@ class Operation(Generic[I, O]):
     #: HTTP status of an output.
     status: Callable[[O], int] = _always_ok
     #: HTTP headers that go with an output.
-    headers: Callable[[O], Mapping[str, str]] = _no_headers
+    headers: Callable[[I, O], Mapping[str, str]] = _no_headers
     #: For a read with ``wait``: whether this output need not be waited for any longer.
     settled: Callable[[I, O], bool] | None = None
     #: For a change with ``wait``: what is answered in place of the output (with 200) once it is there; None before.

@@ -156,7 +156,13 @@ def supplement(context: Context, caller: Caller, given: Supplement) -> Command[M
     data = patch(task_data(context, step), given.values, step.asked)
     contracts.check(input_contract(definition.steps[step.key.step].operation), data)
     input_id = context.keys.next()
-    event = Supplemented(step=step.key, attempt=given.attempt or step.attempt, input_id=input_id, actor=caller.actor())
+    event = Supplemented(
+        step=step.key,
+        attempt=given.attempt or step.attempt,
+        input_id=input_id,
+        actor=caller.actor(),
+        fields=tuple(given.values),
+    )
     payload = Payload(id=input_id, request_key=request.key, bytes=dump(data))
     incoming = Incoming(request_id=request.id, event=event, payloads=(payload,))
     return Command(incoming=incoming, answer=lambda decided: moved(decided, caller))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from bus.message.envelope import MessageType
 from bus.message.identity import message_id, request_id, subject, tracking
 from bus.message.instant import to_rfc3339
 from bus.message.reply import Data
-from bus.message.strict_json import canonical, dump, pointer_to
+from bus.message.strict_json import canonical, dump, field_pointers
 from bus.message.text import Text
 from bus.operations.caller import Caller
 from bus.operations.conflict import applied
@@ -106,6 +106,14 @@ class Submit:
     wait: PreferredWait = 0
 
 
+class Preferring(Protocol):
+    """Whatever is given with ``Prefer: wait=N``."""
+
+    @property
+    def wait(self) -> int:
+        """For how many seconds the outcome is waited for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """The promise: this request ends in one outcome. Given after it is written."""
@@ -121,8 +129,6 @@ class Receipt:
     state: str
     #: Whether it was accepted before.
     repeated: bool
-    #: For how many seconds the outcome was waited for, as the asker preferred.
-    wait: int
 
 
 def submit(context: Context, caller: Caller, given: Submit) -> Command[Receipt]:
@@ -161,7 +167,7 @@ def proposed(context: Context, caller: Caller, given: Submit, event: bytes | Non
         # The digest in the first fact is that of the first payload: of the message itself, where there is one.
         payloads.insert(1 if event is None else 0, Payload(id=said_id, request_key=key, bytes=said))
     incoming = Incoming(request_id=id_, event=submitted, payloads=tuple(payloads), submission=submission)
-    return _command(context, caller, incoming, submission, wait=given.wait)
+    return _command(context, caller, incoming, submission)
 
 
 def ended_in_time(context: Context, caller: Caller, receipt: Receipt) -> RequestView | None:
@@ -172,24 +178,15 @@ def ended_in_time(context: Context, caller: Caller, receipt: Receipt) -> Request
     return show_request(context, caller, ShowRequest(request=receipt.request_id))
 
 
-def headers_of_receipt(receipt: Receipt) -> Mapping[str, str]:
+def headers_of_receipt(given: Preferring, receipt: Receipt) -> Mapping[str, str]:
     """Where the request is followed, and the preference that was applied (RFC 7240)."""
-    applied_ = {"Preference-Applied": f"wait={receipt.wait}"} if receipt.wait else {}
+    applied_ = {"Preference-Applied": f"wait={given.wait}"} if given.wait else {}
     return {"Location": f"/v1/requests/{receipt.request_id}", **applied_}
 
 
 def status_of_receipt(receipt: Receipt) -> int:
     """202 for a new request, 200 for one that was accepted before."""
     return 200 if receipt.repeated else 202
-
-
-def field_names(data: Data, path: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """JSON pointers to the members of ``data`` that hold no further object: what facts name, never the values."""
-    names: list[str] = []
-    for name, value in data.items():
-        here = (*path, name)
-        names += field_names(value, here) if isinstance(value, Mapping) else (pointer_to(here),)
-    return tuple(names)
 
 
 def digest_of(service: str, purpose: str, data: Data) -> bytes:
@@ -215,15 +212,15 @@ def _said(given: Submit) -> bytes | None:
 
 
 def _command(
-    context: Context, caller: Caller, incoming: Incoming, submission: Submission, *, wait: int, taken: int = 0
+    context: Context, caller: Caller, incoming: Incoming, submission: Submission, *, taken: int = 0
 ) -> Command[Receipt]:
     """The first ``taken`` tracking codes of this request belong to other requests already."""
     code = tracking(context.secret, submission.request_id, taken)
     tracked = replace(submission, tracking=code)
     return Command(
         incoming=replace(incoming, submission=tracked),
-        answer=lambda decided: _receipt(context, caller, tracked, decided, wait),
-        retracked=lambda: _command(context, caller, incoming, submission, wait=wait, taken=taken + 1),
+        answer=lambda decided: _receipt(context, caller, tracked, decided),
+        retracked=lambda: _command(context, caller, incoming, submission, taken=taken + 1),
     )
 
 
@@ -241,7 +238,7 @@ def _submitted(
         message_id=message_id(submission.request_id, 1, MessageType.REQUEST_SUBMITTED),
         conditions=conditions_from_request(service.definition, given.data),
         rows=rows_from_request(service.definition, given.data),
-        fields=field_names(given.data),
+        fields=field_pointers(given.data),
         actor=caller.actor(given.actor),
         test=given.test,
     )
@@ -273,7 +270,7 @@ def _subject(context: Context, definition: Definition, data: Data) -> str:
     return subject(context.secret, str(found.get("subject", "")))
 
 
-def _receipt(context: Context, caller: Caller, wanted: Submission, decided: Decided, wait: int) -> Receipt:
+def _receipt(context: Context, caller: Caller, wanted: Submission, decided: Decided) -> Receipt:
     reach("gateway.committed")
     kept = wanted
     if decided.fate in {Fate.DUPLICATE, Fate.CONFLICT}:
@@ -295,5 +292,4 @@ def _receipt(context: Context, caller: Caller, wanted: Submission, decided: Deci
         expected_by=to_rfc3339(request.deadline_at) if request.deadline_at is not None else None,
         state=request.state.value,
         repeated=decided.fate is Fate.DUPLICATE,
-        wait=wait,
     )

@@ -143,7 +143,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disclosure:
-    """A fact by which somebody was told fields of a request, or how it ended."""
+    """A fact by which somebody was told fields of a request."""
 
     fact: Fact
     request_key: int

@@ -149,8 +149,8 @@ class Store(Protocol):
     def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
         """The consumer's feed after a cursor, with the bytes."""
 
-    def uncollected(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
-        """What its consumer has not acknowledged of the feed after a cursor, with the bytes."""
+    def uncollected(self, consumer: str, *, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """What its consumer has not acknowledged of the feed, oldest first, with the bytes."""
 
     def told(self, request_id: str) -> tuple[bytes, ...]:
         """Everything that the feed of its consumer says of one request, oldest first."""
@@ -193,6 +193,9 @@ class Store(Protocol):
 
     def save_agency(self, row: AgencyRow, expected: AgencyRow | None, act: Act | None = None) -> bool:
         """Compare-and-set of an agency's row by a person's command; who did what is kept with it."""
+
+    def note_act(self, act: Act) -> None:
+        """Keep what somebody did where nothing else in the store changes."""
 
     def acts(self, *, after: int, most: int) -> tuple[Act, ...]:
         """What those who run the bus did to agencies and tokens, oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bus.audit.fact import Fact, chain
 from bus.process.decision import Decision
@@ -25,6 +25,11 @@ class Case:
         """The request moves to where the decision left it."""
         self.facts += decision.facts
         self.request = decision.request
+
+    def told(self, kind: str, message_id: str, fields: tuple[str, ...]) -> None:
+        """The last fact of this kind was told by a message that only now exists, which names these fields."""
+        index = max(index for index, fact in enumerate(self.facts) if fact.kind == kind)
+        self.facts[index] = replace(self.facts[index], message_id=message_id, fields=fields)
 
     def mark(self) -> tuple[Request, int]:
         """Where it stands; for `forget`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ from bus.message.envelope import Message
 from bus.message.instant import Instant
 from bus.message.key import Keys
 from bus.message.reply import Data
+from bus.message.strict_json import field_pointers
 from bus.ports import DeskAnswer, DeskRow, FailureRow, OutboxRow, Payload, ResultRow
 from bus.process import wire
 from bus.process.decision import (
@@ -39,10 +41,11 @@ Mark: TypeAlias = tuple[tuple[int, int, int, int], dict[tuple[int, StepKey], Des
 class Posting:
     """Gathers; nothing is written or sent before the transaction's end."""
 
-    def __init__(self, reading: Reading, keys: Keys, now: Instant) -> None:
+    def __init__(self, reading: Reading, keys: Keys, now: Instant, note_digest: Callable[[str, bytes], None]) -> None:
         self._reading = reading
         self._keys = keys
         self._now = now
+        self._note_digest = note_digest
         #: Rows with the bytes to publish.
         self.outbox: list[tuple[OutboxRow, bytes]] = []
         self.results: list[ResultRow] = []
@@ -75,8 +78,7 @@ class Posting:
                 reply = self._reading.data(send.payload_id)["data"]
                 self._tell(case, wire.returned(case.request, send.step, reply, send.until, self._now))
             case TellEnd():
-                output, words = self._output(case), refusals(case.request, self._reading.data)
-                self._tell(case, wire.result(case.request, case.pinned.definition, output, words, self._now))
+                self._tell_end(case)
 
     # --- providers ---------------------------------------------------------------------------------------------------
 
@@ -130,6 +132,14 @@ class Posting:
                 created_at=self._now,
             )
         )
+
+    def _tell_end(self, case: Case) -> None:
+        """The one result; the fact of the end names the fields that the consumer is told by it."""
+        output, words = self._output(case), refusals(case.request, self._reading.data)
+        message = wire.result(case.request, case.pinned.definition, output, words, self._now)
+        self._tell(case, message)
+        self._note_digest(message.envelope.id, message.body)
+        case.told("ended", message.envelope.id, field_pointers((message.data or {}).get("result", {})))
 
     def _output(self, case: Case) -> Data | None:
         if case.request.state not in _WITH_DATA:

@@ -73,7 +73,7 @@ class Work:
         #: To be done once all of this is true.
         self.after_commit: list[Callable[[], None]] = []
         self.reading = Reading(transaction)
-        self.posting = Posting(self.reading, tools.keys, self.now)
+        self.posting = Posting(self.reading, tools.keys, self.now, self.note_digest)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from bus.stores import rows, seldom_rows
 from bus.stores.schema import (
     IS_DISCLOSING,
     IS_MOVING,
+    IS_UNCOLLECTED,
     IS_WAITING,
     MOVING,
     WAITING,
@@ -51,6 +52,7 @@ _T = TypeVar("_T")
 _ALIVE = sorted(ALIVE)
 _IS_MOVING = text(IS_MOVING)
 _IS_DISCLOSING = text(IS_DISCLOSING)
+_IS_UNCOLLECTED = text(IS_UNCOLLECTED)
 _IS_WAITING = text(f"desk.{IS_WAITING}")
 
 
@@ -284,12 +286,11 @@ def acts(connection: Connection, after: int, most: int) -> tuple[Act, ...]:
 
 
 def results(
-    connection: Connection, consumer: str, after: int, most: int, *, is_collected: bool | None = None
+    connection: Connection, consumer: str, after: int, most: int, *, is_uncollected: bool = False
 ) -> tuple[tuple[ResultRow, bytes], ...]:
-    """A page of a consumer's feed; of one kind of its messages where that is said."""
-    query = _page(result, after, most).where(result.c.consumer == consumer).add_columns(payload.c.bytes)
-    if is_collected is not None:
-        query = query.where(result.c.collected_at.is_not(None) if is_collected else result.c.collected_at.is_(None))
+    """A page of a consumer's feed, or of what it has not acknowledged of that."""
+    wanted = (result.c.consumer == consumer, *((_IS_UNCOLLECTED,) if is_uncollected else ()))
+    query = _page(result, after, most).where(*wanted).add_columns(payload.c.bytes)
     query = query.join_from(result, payload, payload.c.id == result.c.payload_id)
     return tuple((rows.result_of(row[:-1]), row[-1]) for row in connection.execute(query))
 

@@ -104,6 +104,7 @@ def _bytes(connection: Connection) -> Iterator[str]:
         (desk, desk.c.key, desk.c.task_id),
         (desk, desk.c.key, desk.c.draft_id),
         (request, request.c.id, request.c.data_id),
+        (submission, submission.c.request_key, submission.c.said_id),
         (step, step.c.request_key, step.c.input_id),
         (step, step.c.request_key, step.c.task_id),
         (step, step.c.request_key, step.c.output_id),

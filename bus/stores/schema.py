@@ -27,8 +27,10 @@ from sqlalchemy import (
 MOVING = ("ready", "dispatched", "returned", "pending", "retrying", "unknown", "parked")
 #: States of a desk's tasks that wait for a clerk; another index holds these rows only.
 WAITING = ("open", "claimed")
-#: Facts by which somebody was told something: of fields, or how a request ended.
-IS_DISCLOSING = "(fields <> '[]' OR kind = 'ended')"
+#: Facts by which somebody was told fields of a request.
+IS_DISCLOSING = "fields <> '[]'"
+#: Messages of a feed that their consumer has not acknowledged.
+IS_UNCOLLECTED = "collected_at IS NULL"
 #: The conditions of those indexes: a query says them word for word, or the index is not used.
 IS_MOVING = f"state IN ({', '.join(repr(state) for state in MOVING)})"
 IS_WAITING = f"state IN ({', '.join(repr(state) for state in WAITING)})"
@@ -342,6 +344,14 @@ result = Table(
     _number("collected_at", null=True),
     Index(None, "consumer", "key"),
     Index(None, "request_key"),
+    # What a webhook looks for again and again stays few, however long the feed becomes.
+    Index(
+        "ix_result_uncollected",
+        "consumer",
+        "key",
+        sqlite_where=text(IS_UNCOLLECTED),
+        postgresql_where=text(IS_UNCOLLECTED),
+    ),
 )
 
 agency = Table(

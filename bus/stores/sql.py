@@ -186,6 +186,11 @@ class SqlStore(ABC):
             self._note(connection, act if saved else None)
             return saved
 
+    def note_act(self, act: Act) -> None:
+        """Keep what somebody did."""
+        with self.writing() as connection:
+            self._note(connection, act)
+
     def acts(self, *, after: int, most: int) -> tuple[Act, ...]:
         """What those who run the bus did, oldest first."""
         with self.reading() as connection:
@@ -213,10 +218,10 @@ class SqlStore(ABC):
         with self.reading() as connection:
             return queries.results(connection, consumer, after, most)
 
-    def uncollected(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
-        """What its consumer has not acknowledged of the feed after a cursor, with the bytes."""
+    def uncollected(self, consumer: str, *, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """What its consumer has not acknowledged of the feed, oldest first, with the bytes."""
         with self.reading() as connection:
-            return queries.results(connection, consumer, after, most, is_collected=False)
+            return queries.results(connection, consumer, 0, most, is_uncollected=True)
 
     def told(self, request_id: str) -> tuple[bytes, ...]:
         """Everything that the feed says of one request, oldest first."""

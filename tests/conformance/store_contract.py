@@ -170,6 +170,36 @@ class StoreContract:
         assert store.find(each.submission.tracking) == store.find(each.request.id) == each.request.id
         assert store.find("T-free") is None
 
+    def test_a_submission_is_found_outside_a_transaction_by_its_consumer_and_its_key(self, store: Store) -> None:
+        mine, other = accepted(), accepted(consumer="portal")
+        other.submission = replace(other.submission, submission_key=mine.submission.submission_key)
+        accept(store, mine)
+        accept(store, other)
+
+        assert store.submission_under("one_stop_shop", mine.submission.submission_key) == mine.submission
+        assert store.submission_under("portal", mine.submission.submission_key) == other.submission
+        assert store.submission_under("another", mine.submission.submission_key) is None
+        assert store.submission_under("one_stop_shop", "free") is None
+
+    def test_tracking_codes_are_looked_up_together_and_free_ones_are_absent(self, store: Store) -> None:
+        first, second = accepted(), accepted()
+        accept(store, first)
+        accept(store, second)
+        codes = [first.submission.tracking, second.submission.tracking]
+
+        assert store.tracked([*codes, "T-free"]) == dict(zip(codes, (first.request.id, second.request.id), strict=True))
+        assert store.tracked(codes[:1]) == {codes[0]: first.request.id}
+        assert store.tracked([]) == {}
+
+    def test_versions_follow_their_requests_and_unknown_ones_are_absent(self, store: Store) -> None:
+        first, second = accept(store, accepted()), accept(store, accepted())
+        assert store.versions([first.id, second.id, "nobody"]) == {first.id: 2, second.id: 2}
+
+        put(store, values.moved(first)[1])
+
+        assert store.versions({first.id}) == {first.id: 3}
+        assert store.versions([]) == {}
+
     @pytest.mark.parametrize("same", ["submission_key", "tracking"])
     def test_one_submission_key_and_one_tracking_code_name_one_request(self, store: Store, same: str) -> None:
         first, second = accepted(), accepted()

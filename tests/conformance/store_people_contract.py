@@ -54,6 +54,17 @@ class PeopleContract:
         collected = [row.collected_at for row, _ in store.results("one_stop_shop", after=0, most=9)]
         assert all(when is not None and when <= store.now() for when in collected)
 
+    def test_what_is_not_collected_is_found_oldest_first_however_much_is(self, store: Store) -> None:
+        rows = [self._result(store, "one_stop_shop") for _ in range(4)]
+        self._result(store, "portal")
+        store.collect("one_stop_shop", [rows[0].key, rows[2].key])
+
+        left = store.uncollected("one_stop_shop", most=9)
+        assert left == tuple((row, f"result {row.request_id}".encode()) for row in (rows[1], rows[3]))
+        assert store.uncollected("one_stop_shop", most=1) == left[:1]
+        store.collect("one_stop_shop", [rows[1].key, rows[3].key])
+        assert store.uncollected("one_stop_shop", most=9) == ()
+
     def test_what_a_consumer_was_told_of_one_request_is_found_without_its_feed(self, store: Store) -> None:
         rows = [self._result(store, "one_stop_shop") for _ in range(3)]
 
@@ -312,6 +323,14 @@ class PeopleContract:
         assert store.remove_tokens("mona") == 0
         assert [store.token(token) for token in ("h1", "h2")] == [None, None]
         assert store.token("h3") == ("omar", "operator", None)
+        assert store.users() == {"omar"}
+
+    def test_a_user_of_many_tokens_is_one_user(self, store: Store) -> None:
+        assert store.users() == set()
+        for token, user in (("h1", "mona"), ("h2", "mona"), ("h3", "omar")):
+            store.save_token(token_hash=token, user=user, role="operator", agency=None)
+
+        assert store.users() == {"mona", "omar"}
 
     # --- the audit ------------------------------------------------------------------------------------------------
 
@@ -321,12 +340,14 @@ class PeopleContract:
         store.save_token(token_hash="h", user="mona", role="clerk", agency="giza", act=_act("token_added", "mona"))
         assert store.save_agency(row, None, _act("agency_paused", "giza", "storm"))
         assert store.remove_tokens("mona", _act("tokens_removed", "mona")) == 1
+        store.note_act(_act("journal_restored", "giza/j"))
 
         acts = store.acts(after=0, most=9)
         assert [(act.actor, act.what, act.target, act.reason) for act in acts] == [
             ("root", "token_added", "mona", None),
             ("root", "agency_paused", "giza", "storm"),
             ("root", "tokens_removed", "mona", None),
+            ("root", "journal_restored", "giza/j", None),
         ]
         assert [act.key for act in acts] == sorted({act.key for act in acts})
         assert all(0 < act.at <= store.now() for act in acts)
@@ -387,7 +408,7 @@ class PeopleContract:
                 consumer="one_stop_shop",
                 provider=provider if kind == "step_dispatched" else None,
                 purpose=purpose,
-                fields=("/name",) if kind in {"accepted", "step_dispatched"} else (),
+                fields=("/name",) if kind != "moved" else (),
             )
             for number, kind in enumerate(kinds)
         ]

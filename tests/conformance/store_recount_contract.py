@@ -117,6 +117,10 @@ _DAMAGES = {
         "DELETE FROM payload WHERE id = {o.data_id}",
         "row {o.id} of request names payload {o.data_id}",
     ),
+    "a submission without the words beside its data": (
+        "UPDATE submission SET said_id = 5 WHERE request_key = {o.key}",
+        "row {o.key} of submission names payload 5 (said_id)",
+    ),
     "a step without its answer": (
         "UPDATE step SET output_id = 5 WHERE request_key = {o.key}",
         "row {o.key} of step names payload 5 (output_id)",

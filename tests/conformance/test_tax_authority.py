@@ -324,6 +324,37 @@ def answered(body: str) -> bytes:
     return pack(reference=REFERENCE, status=200, reason="OK", headers=headers, body=body.encode(), is_cut=False)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"200 OK", b"500 Error"),
+        (b"</t:CertificateNumber>", b"</t:CertificateNumber><!-- </s:Fault> -->"),
+        (b"<t:ExternalReference>", b"<t:ExternalReference>SOMEBODYELSE</t:ExternalReference><t:ExternalReference>"),
+        (REFERENCE.encode() + b"</", b"SOMEBODYELSE</"),
+    ],
+    ids=["a status of failure", "a fault", "two references", "another reference"],
+)
+def test_a_damaged_answer_shows_the_effect_only_where_nothing_in_it_speaks_against_it(old: bytes, new: bytes) -> None:
+    damaged = sample("reply-valid-issued")[:-12].replace(b"whole\r\n", b"cut\r\n", 1)
+    assert code_of(read(damaged)) == ("answer_unreadable", Effect.DONE)
+    assert old in damaged
+    assert code_of(read(damaged.replace(old, new, 1))) == ("answer_unreadable", Effect.UNKNOWN)
+
+
+def test_only_what_may_be_tried_again_names_a_time_to_come_back() -> None:
+    for page in ("reply-valid-page-401", "reply-valid-redirect"):
+        head, _, body = sample(page).partition(b"\r\n\r\n")
+        reply = read(head + b"\r\nRetry-After: 30\r\n\r\n" + body)
+        assert isinstance(reply, Failed)
+        assert (reply.retryable, reply.retry_after) == (False, None)
+
+
+def test_what_the_book_says_of_another_operation_is_no_answer_to_this_one() -> None:
+    assert code_of(read(book(entry("CANCEL", "DONE")), ISSUE)) == ("answer_contradictory", Effect.UNKNOWN)
+    assert code_of(read(book(entry("CANCEL", "REJECTED")), CANCEL)) == ("answer_contradictory", Effect.UNKNOWN)
+    assert read(book(entry("ISSUE", "DONE"), entry("CANCEL", "DONE")), CANCEL) == Completed(data={"cancelled": True})
+
+
 def test_entities_and_document_types_are_refused_before_they_do_anything(wire: Wire) -> None:
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 20))
     for declaration in (

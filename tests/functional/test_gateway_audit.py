@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from bus.audit.fact import salted_digest
 from bus.client import Client
 from bus.errors import ForbiddenError, InvalidMessageError, NotFoundError
 from bus.operations.caller import Role, mint_token, take_tokens
@@ -27,6 +29,11 @@ from tests.support.gateway_rig import (
 )
 
 LICENSING = "business-licensing"
+NEED = {
+    "pointer": "/lease_number",
+    "reason_code": "lease_missing",
+    "text": {"en": "The lease is missing.", "ar": "عقد الإيجار ناقص."},
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +73,49 @@ def test_every_disclosure_of_a_request_is_told_with_parties_purpose_law_and_fiel
         ("bus", PORTAL),
     ]
     assert {(item["purpose"], item["request_id"], item["service"]) for item in items} == {(LICENSING, request, PERMIT)}
-    assert all(item["legal_basis"] and item["hash"] for item in items)
+    assert {item["legal_basis"] for item in items} == {
+        rig.parts.workspace.services[PERMIT].definition.purposes[LICENSING].legal_basis
+    }
+    assert all(item["hash"] and item["digest"] for item in items)
     assert {"/national_id", "/name", "/address"} == set(items[0]["fields"])
     assert items[-1]["fields"] == ["/permit_number"]
     assert items[2]["actor"] == f"{DESK}/fatima"
-    assert [item["hash"] for item in items[:3]] == [fact.hash for fact in rig.parts.store.facts(request) if fact.fields]
+    assert [item["hash"] for item in items] == [fact.hash for fact in rig.parts.store.facts(request) if fact.fields]
+
+
+def test_the_fact_of_the_end_names_the_message_that_the_consumer_got_and_its_bytes(rig: Rig, auditor: Client) -> None:
+    request = _completed(rig, "evidence")
+
+    end = _all(auditor, request=request)[-1]
+
+    (body,) = rig.parts.store.told(request)
+    assert (end["kind"], end["message_id"]) == ("ended", orjson.loads(body)["id"])
+    assert end["digest"] == salted_digest(rig.parts.context.secret, end["message_id"], body)
+
+
+def test_an_end_without_data_discloses_nothing(rig: Rig, auditor: Client) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as consumer:
+        request: str = consumer.submit(PERMIT, application(), key="cancelled", purpose=LICENSING)["request_id"]
+        consumer.request_cancel(request, reason="no longer wanted")
+
+    assert [item["kind"] for item in _all(auditor, request=request)] == ["accepted", "step_dispatched"]
+
+
+def test_what_is_asked_back_and_what_is_brought_are_disclosures_with_their_fields(rig: Rig, auditor: Client) -> None:
+    with rig.client(Role.CONSUMER, PORTAL) as consumer, rig.client(Role.CLERK, DESK, user="fatima") as clerk:
+        request: str = consumer.submit(PERMIT, application(), key="asked", purpose=LICENSING)["request_id"]
+        clerk.desk_return(rig.row_of(request), needs=[NEED])
+        consumer.request_supplement(request, {"/lease_number": "L-9"})
+        clerk.desk_answer(rig.row_of(request), permit())
+
+    items = _all(auditor, request=request)
+
+    assert [(item["told_by"], item["told"], set(item["fields"])) for item in items[2:5]] == [
+        (DESK, PORTAL, {"/lease_number"}),
+        (PORTAL, "bus", {"/lease_number"}),
+        ("bus", DESK, {"/address", "/lease_number"}),
+    ]
+    assert not any("L-9" in repr(item) for item in items)
 
 
 def test_the_audit_names_fields_and_never_their_values(rig: Rig, auditor: Client) -> None:
@@ -97,6 +142,8 @@ def test_the_audit_is_searched_by_request_agency_purpose_and_time(rig: Rig, audi
     everything = _all(auditor)
     middle = everything[len(everything) // 2]["at"]
     assert [*_all(auditor, to=middle), *_all(auditor, from_=middle)] == everything
+    assert _all(auditor, from_=middle, after=everything[0]["cursor"]) == _all(auditor, from_=middle)
+    assert _all(auditor, from_="2020-01-01", after=everything[-2]["cursor"]) == everything[-1:]
 
 
 def test_pages_of_the_audit_follow_each_other_oldest_first_without_gap_or_repetition(rig: Rig, auditor: Client) -> None:

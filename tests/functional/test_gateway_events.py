@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from bus.audit.fact import salted_digest
+from bus.message.instant import HOUR, to_rfc3339
 from bus.operations.caller import Role
 from tests.support.gateway_rig import DESK, PERMIT, PORTAL, Rig, application, gateway, permit
 
@@ -148,6 +149,14 @@ def test_an_event_whose_time_is_over_is_still_the_request_that_it_became_in_time
 
     assert (first.status_code, again.status_code) == (202, 200)
     assert again.json()["request_id"] == first.json()["request_id"]
+
+
+def test_an_event_whose_time_is_not_over_yet_is_accepted_however_soon_it_will_be(
+    rig: Rig, portal: httpx.Client
+) -> None:
+    soon = to_rfc3339(rig.parts.store.now() + HOUR)
+
+    assert _send(portal, _event("e-soon", expirytime=soon)).status_code == 202
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "application/cloudevents-batch+json", "text/plain"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from bus.errors import ConflictError, ForbiddenError, InvalidMessageError, NotFoundError
 from bus.message.identity import request_id
-from bus.operations.caller import Role
+from bus.operations.caller import Caller, Role
+from bus.operations.operation import Command
+from bus.operations.submission import Receipt, Submit, submit
 from tests.support.gateway_rig import (
     BUSINESS,
     DESK,
@@ -101,6 +104,42 @@ def test_bad_submissions_do_not_sink_good_ones_that_come_with_them(rig: Rig) -> 
         statuses = list(threads.map(submit, range(20)))
 
     assert statuses == [422, 202] * 10
+
+
+def test_what_was_accepted_stays_accepted_though_its_contract_has_become_stricter(rig: Rig) -> None:
+    # Given a submission, and then a service of the same name that asks for something else
+    with rig.client(Role.CONSUMER, PORTAL) as portal:
+        first = portal.submit(PERMIT, application(), key="stricter", purpose=STATISTICS)
+    services = dict(rig.parts.workspace.services)
+    stricter = replace(services[PERMIT].definition, request_contract=services[BUSINESS].definition.request_contract)
+    services[PERMIT] = replace(services[PERMIT], definition=stricter)
+    context = replace(rig.parts.context, workspace=replace(rig.parts.workspace, services=services))
+    caller = Caller(user="test", role=Role.CONSUMER, agency=PORTAL)
+
+    def submitted(key: str, data: dict[str, Any]) -> Command[Receipt]:
+        given = Submit(service=PERMIT, data=data, key=key, purpose=STATISTICS)
+        command = submit(context, caller, given)
+        assert isinstance(command, Command)
+        return command
+
+    # Then the same submission is still the same request, and anything else must obey the new contract.
+    assert submitted("stricter", application()).incoming.request_id == first["request_id"]
+    for key, data in (("stricter", application() | {"name": "other"}), ("newer", application())):
+        with pytest.raises(InvalidMessageError):
+            submitted(key, data)
+
+
+def test_the_same_reference_of_two_consumers_is_kept_as_two(rig: Rig) -> None:
+    kept = []
+    for agency in (PORTAL, PRESS):
+        with rig.client(Role.CONSUMER, agency) as consumer:
+            receipt = consumer.submit(PERMIT, application(), key="reference", purpose=STATISTICS, reference="2026/7")
+        submission = rig.parts.store.submission_of(receipt["request_id"])
+        assert submission is not None
+        kept.append(submission.reference)
+
+    assert None not in kept
+    assert len(set(kept)) == 2
 
 
 def test_the_same_letters_in_another_unicode_form_are_the_same_submission(rig: Rig) -> None:

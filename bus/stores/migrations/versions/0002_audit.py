@@ -1,4 +1,4 @@
-"""Acts of those who run the bus, disclosures by time, and what a consumer said beside the data."""
+"""Acts of those who run the bus, disclosures by time, what webhooks still bring, and what was said beside data."""
 
 from __future__ import annotations
 
@@ -37,8 +37,16 @@ def upgrade() -> None:
         "fact",
         ["at", "request_key", "version"],
         unique=False,
-        sqlite_where=sa.text("(fields <> '[]' OR kind = 'ended')"),
-        postgresql_where=sa.text("(fields <> '[]' OR kind = 'ended')"),
+        sqlite_where=sa.text("fields <> '[]'"),
+        postgresql_where=sa.text("fields <> '[]'"),
+    )
+    op.create_index(
+        "ix_result_uncollected",
+        "result",
+        ["consumer", "key"],
+        unique=False,
+        sqlite_where=sa.text("collected_at IS NULL"),
+        postgresql_where=sa.text("collected_at IS NULL"),
     )
 
 
