@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bus.catalog.document import MOST_BYTES, Document, Place, Position, suggest
+from bus.catalog.document import MOST_BYTES, Document, Place, Position, read_bytes, suggest
 from bus.catalog.shape import shape_faults
 from bus.errors import Fault
 from bus.message.reply import Data
@@ -99,7 +99,10 @@ def _with_table(
         known = [found.relative_to(root).as_posix() for found in sorted(root.glob(f"{Path(file).parent}/*.csv"))]
         fault = document.fault(at, "file-missing", f"The workspace has no file {file}.", suggest(file, known))
         return _set(document, at, None), (fault,)
-    members, positions, faults = read_table(file, at, path.read_bytes())
+    raw, unreadable = read_bytes(root, path)
+    if unreadable:
+        return _set(document, at, None), unreadable
+    members, positions, faults = read_table(file, at, raw)
     joined = _set(replace(document, values={**document.values, **positions}), at, members)
     if members or not faults:
         faults += shape_faults(joined, rules, below=at)

@@ -8,7 +8,7 @@ from typing import Any
 from bus.catalog.document import Place
 from bus.catalog.members import members_of
 from bus.catalog.shelf import PrefixItemsError, Spot, contract_file
-from bus.catalog.source import Flow, Reader, Source, contract_behind, readable, source_of, why_absent
+from bus.catalog.source import Flow, Reader, contract_behind, readable, source_of, why_absent
 from bus.errors import Fault
 
 
@@ -24,8 +24,12 @@ def list_faults(flow: Flow, at: Place, step: Mapping[str, Any], reader: Reader) 
         return
     source, faults = source_of(flow, here, path, reader)
     yield from faults
-    if path.members and (source.spot is None or source.is_list):
-        yield from _step_list_faults(flow, at, text, step, source)
+    if source.is_list:
+        message = f"{path.step} is done for each item of a list itself: nobody can say when its answers are all there."
+        mend = "Read the list that it reads, or a list in the answer of a step that is done once."
+        yield flow.document.fault(here, "list-of-answers", message, mend)
+    elif path.members and source.spot is None:
+        return  # told where the contract is named
     elif source.spot is None or source.spot.kinds != {"array"}:
         message = f"{text} is not always a list."
         yield flow.document.fault(here, "wrong-type", message, "Read a list of the request or of an earlier step.")
@@ -53,14 +57,6 @@ def _contract_list_faults(
         yield flow.document.fault(
             (*at, "most"), "list-too-long", message, f"Write {spot.most}, or lower maxItems in {file}."
         )
-
-
-def _step_list_faults(flow: Flow, at: Place, text: str, step: Mapping[str, Any], source: Source) -> Iterator[Fault]:
-    """A list of one value for each item of another step is as long as that step's."""
-    most = step.get("most")
-    if source.most is not None and isinstance(most, int) and source.most > most:
-        message = f"{text} may have {source.most} items."
-        yield flow.document.fault((*at, "most"), "list-too-long", message, f"Write {source.most}.")
 
 
 def choice_faults(flow: Flow, at: Place, step: Mapping[str, Any], reader: Reader) -> Iterator[Fault]:

@@ -269,4 +269,9 @@ def _choices(nodes: Sequence[_Node]) -> tuple[Any, ...] | None:
 def _stated(schema: Data) -> tuple[Any, ...] | None:
     if "const" in schema:
         return (schema["const"],)
-    return tuple(schema["enum"]) if "enum" in schema else None
+    if "enum" in schema:
+        return tuple(schema["enum"])
+    # Choices with titles: each has a place of its own.
+    options = schema.get("oneOf", ())
+    titled = [option["const"] for option in options if isinstance(option, Mapping) and "const" in option]
+    return tuple(titled) if options and len(titled) == len(options) else None

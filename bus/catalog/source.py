@@ -162,7 +162,7 @@ def item_spot(flow: Flow, step: str) -> Spot | None:
         return None
     source, _ = source_of(flow, (), path, reader)
     if source.is_list or source.spot is None:
-        return source.spot
+        return None
     try:
         return flow.shelf.items(source.spot)
     except PrefixItemsError:

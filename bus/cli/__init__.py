@@ -10,7 +10,7 @@ from bus.cli.lazy import LazyGroup, Place
 
 #: Everything that `bus` can do. A command is imported when it runs, and listed only if its module is there.
 COMMANDS: dict[str, Place] = {
-    "demo": Place("bus.cli.demo:demo", "Show one request through two agencies and a clerk.", "عرض توضيحي كامل."),
+    "demo": Place("bus.cli.demo:demo", "Show three requests live, while things go wrong.", "عرض توضيحي كامل."),
     "serve": Place("bus.cli.serve:serve", "Run the whole bus in one process.", "تشغيل الناقل كله."),
     "simulator": Place("bus.cli.serve:simulator", "Stand-ins for legacy systems.", "محاكيات أنظمة الجهات."),
     "bench": Place("bus.cli.bench:bench", "Measure the bus.", "قياس أداء الناقل."),

@@ -36,7 +36,7 @@ def _on_data(command: F) -> F:
     return default(command)
 
 
-_json = click.option("--json", "as_json_", is_flag=True, help="Print JSON for programs.")
+with_json = click.option("--json", "as_json_", is_flag=True, help="Print JSON for programs.")
 
 
 @click.command()
@@ -46,7 +46,7 @@ _json = click.option("--json", "as_json_", is_flag=True, help="Print JSON for pr
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="The workspace before: tell what open requests may need and this one drops.",
 )
-@_json
+@with_json
 def check(workspace: Path, env: str, was: Path | None, as_json_: bool) -> int:
     """Judge the files of a workspace before they run: every fault with file, line and mend. Exits 1 if there is one."""
     from bus.tools.check import check as faults_of
@@ -57,7 +57,7 @@ def check(workspace: Path, env: str, was: Path | None, as_json_: bool) -> int:
     else:
         for fault in faults:
             click.echo(str(fault))
-        click.echo(f"{len(faults)} faults." if faults else "No faults.")
+        click.echo(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}." if faults else "No faults.")
     return NO if faults else DONE
 
 
@@ -68,7 +68,7 @@ def config() -> None:
 
 @config.command("show")
 @on_workspace
-@_json
+@with_json
 def config_show(workspace: Path, env: str, as_json_: bool) -> None:
     """Print each value with the file and line that set it; secrets are masked."""
     from bus.catalog import configuration_rows
@@ -97,7 +97,7 @@ def store_migrate(data: Path) -> None:
 
 @store.command("recount")
 @_on_data
-@_json
+@with_json
 def store_recount(data: Path, as_json_: bool) -> int:
     """Say what does not add up: conservation, contiguous facts, orphans. Exits 1 if anything does not."""
     from bus.bootstrap import open_store
@@ -128,7 +128,7 @@ def user() -> None:
 @click.option("--agency", help="For consumers and clerks: theirs.")
 @on_workspace
 @_on_data
-@_json
+@with_json
 def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str, data: Path, as_json_: bool) -> None:
     """Print a new token for NAME. It is shown this once; the store keeps its hash.
 

@@ -7,17 +7,13 @@ from typing import Any
 
 import click
 
-from bus.cli.local import on_workspace
+from bus.cli.local import on_workspace, with_json
 from bus.cli.show import Language, as_json, language, table
-
-
-def _json(command: Any) -> Any:
-    return click.option("--json", "as_json_", is_flag=True, help="Print JSON for programs.")(command)
 
 
 @click.command("list")
 @on_workspace
-@_json
+@with_json
 def list_(workspace: Path, env: str, as_json_: bool) -> None:
     """List the services of the workspace: their steps, who is asked, where they are defined and who answers for it."""
     from bus.catalog import load_workspace
@@ -35,7 +31,7 @@ def list_(workspace: Path, env: str, as_json_: bool) -> None:
 @click.argument("service")
 @click.option("--resolved", is_flag=True, help="Every value, defaults included, with the file and line that set it.")
 @on_workspace
-@_json
+@with_json
 def show(service: str, resolved: bool, workspace: Path, env: str, as_json_: bool) -> None:
     """Print the steps of SERVICE, who answers them and what they need; with --resolved every value and who set it."""
     from bus.catalog import load_workspace

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from bus.cli.local import on_workspace
 from bus.cli.outcome import DONE, NO
 from bus.cli.show import as_json, as_text, table
 from bus.errors import InvalidMessageError
@@ -43,10 +43,7 @@ _SHORT = 8
 )
 @click.option("--as", "consumer", metavar="AGENCY", help="Who asks; else the first consumer of the service.")
 @click.option("--purpose", help="Why; else the first that the consumer is granted.")
-@click.option(
-    "--workspace", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(), help="Its folder."
-)
-@click.option("--env", default=lambda: os.environ.get("BUS_ENV", "dev"), help="Which env/<name>.yaml.")
+@on_workspace
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON for programs, with every message whole.")
 def try_(
     service: str,

@@ -68,16 +68,19 @@ def _asked(service: Service) -> Iterator[tuple[str, str]]:
 
 
 def _offers(workspace: Workspace, provider: str, operation: str) -> bool:
-    if provider not in workspace.agencies:
+    use = workspace.env.agencies.get(provider)
+    if use is None:
         return False
-    if workspace.agencies[provider].desk or workspace.env.agencies[provider].use == "desk":
+    if workspace.agencies[provider].desk or use.use == "desk":
         return input_contract(operation) in workspace.contracts and output_contract(operation) in workspace.contracts
     return provider in workspace.adapters and operation in workspace.adapters[provider].operations
 
 
 def _offer_fault(workspace: Workspace, provider: str, operation: str, message: str) -> Fault:
     if provider not in workspace.adapters:
-        return _fault(workspace, ("agencies", provider), "dropped-operation", message)
+        agency = workspace.agencies.get(provider)
+        at = ("groups", agency.group) if agency is not None and agency.group else ("agencies", provider)
+        return _fault(workspace, at, "dropped-operation", message)
     file = f"adapters/{workspace.adapters[provider].id}/manifest.yaml"
     return _document(workspace.root, file).fault(("operations", operation), "dropped-operation", message, _WAIT)
 

@@ -111,7 +111,7 @@ def _key(address: str, definition: Definition) -> tuple[StepKey | None, Sequence
         return None, [
             _fault("no-compensation", f"{name} is never taken back.", "Give it compensate, or leave this out.")
         ]
-    if slash and (step.for_each is None or not item.isdecimal() or int(item) >= step.most):
+    if slash and (step.for_each is None or item not in map(str, range(step.most))):
         known = f"Its items are {name}/0 to {name}/{step.most - 1}." if step.for_each is not None else f"Write {name}."
         return None, [_fault("unknown-item", f"{name} has no item {item}.", known)]
     return StepKey(step=name, item=int(item) if slash else None, kind=kind), ()

@@ -17,6 +17,7 @@ from bus.message.reply import Completed, Data, Effect, Failed, Need, Refused, Re
 from bus.message.strict_json import pointer_to
 from bus.message.text import Text
 from bus.process.closure import input_contract, output_contract
+from bus.process.mapping import split_pointer
 
 #: The reason or code of an answer that no sample gives.
 EXAMPLE = "example"
@@ -172,8 +173,8 @@ def supplement(asked: Sequence[str], contracts: Contracts, operation: str, given
 
 
 def _at(value: Any, pointer: str) -> Any:
-    for part in pointer.split("/")[1:]:
-        value = value.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(value, Mapping) else None
+    for part in split_pointer(pointer):
+        value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 

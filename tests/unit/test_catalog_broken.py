@@ -101,6 +101,14 @@ BROKEN: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "wrong-type",
         "code of one member",
     ),
+    "a code that may be null": (
+        (
+            Edit(file=REQUEST, old='"branch": {"enum": [', new='"branch": {"enum": [null, '),
+            Edit(file=MALL, old="by: request.branch", new="by: ☞request.branch"),
+        ),
+        "wrong-type",
+        "code of one member",
+    ),
     "a code of a list of answers": (
         (Edit(file=MALL, old="by: request.branch", new="by: ☞steps.partners.town"),),
         "wrong-type",
@@ -284,6 +292,14 @@ BROKEN: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "wrong-type",
         "Read a list",
     ),
+    "a list that may be null": (
+        (
+            Edit(file=REQUEST, old='"type": "array", "maxItems": 3', new='"type": ["array", "null"], "maxItems": 3'),
+            Edit(file=MALL, old="for_each: request.tags", new="for_each: ☞request.tags"),
+        ),
+        "wrong-type",
+        "Read a list",
+    ),
     "a list with prefixItems": (
         (
             Edit(file=REQUEST, old='"maxItems": 3, "items"', new='"maxItems": 3, "prefixItems": [{}], "items"'),
@@ -291,6 +307,11 @@ BROKEN: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         ),
         "not-supported",
         "with items:",
+    ),
+    "a list of the answers about items": (
+        (Edit(file=MALL, old="for_each: request.tags", new="for_each: ☞steps.permits.number"),),
+        "list-of-answers",
+        "done once",
     ),
     "a list of each item's item": (
         (Edit(file=MALL, old="for_each: request.tags", new="for_each: ☞item.tags"),),
@@ -462,7 +483,7 @@ def test_twelve_faults_of_seven_files_are_told_at_once_each_with_its_place(tmp_p
     root, places = copy_of_wide(
         tmp_path,
         Edit(old="[routes/*.yaml]", new="[routes/*.yaml, ☞more/*.yaml]"),
-        Edit(file=TABLE, old="code,id", new="☞\ufeffcode,id"),
+        Edit(file=TABLE, old="town_east", new="☞Town East"),
         Edit(file=TABLE, old="المدينة الغربية", new="☞"),
         Edit(file="env/dev.yaml", old="database: legacy.db", new="database: ☞7"),
         Edit(file=MALL, old="final: true", new="☞finale: true"),

@@ -127,16 +127,25 @@ def test_a_table_may_name_desks_and_have_windows_line_ends_and_empty_lines(tmp_p
 """
     root, _ = copy_of_wide(tmp_path, Edit(file="routes/registry.yaml", old=listed, new=" groups/branches.csv\n"))
     rows = ["code,id,name_en,name_ar,desk", 'north,branch_north,"The ""North"", old",الشمال,', ""]
-    rows += ["south,branch_south,South,الجنوب,true", ""]
+    # A code may be the id of something: it is looked up in its group alone.
+    rows += ["south,branch_south,South,الجنوب,true", "registry,branch_west,West,الغرب,false", ""]
     (root / "groups/branches.csv").write_bytes("\r\n".join(rows).encode())
     # When
     agencies = load_workspace(root, "dev").agencies
     # Then
     assert agencies["branch_north"].name.en == 'The "North", old'
-    assert [(agencies[name].adapter, agencies[name].desk) for name in ("branch_north", "branch_south")] == [
+    assert [
+        (agencies[name].adapter, agencies[name].desk) for name in ("branch_north", "branch_south", "branch_west")
+    ] == [
         ("registry", False),
         (None, True),
+        ("registry", False),
     ]
+
+
+def test_a_glob_may_match_the_routes_themselves_which_are_read_once(tmp_path: Path) -> None:
+    workspace = wide(tmp_path, Edit(old="[routes/*.yaml]", new="['routes*.yaml', routes/*.yaml, 'routes/t*.yaml']"))
+    assert workspace.groups.keys() == {"towns", "branches"}
 
 
 def test_which_file_a_name_stands_in_changes_no_revision(tmp_path: Path) -> None:

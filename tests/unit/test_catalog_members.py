@@ -8,6 +8,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.catalog.document import MOST_BYTES
 from bus.catalog.members import read_table
 
 AT = ("groups", "towns", "members")
@@ -46,3 +47,17 @@ def test_any_bytes_give_members_or_faults_with_the_file(raw: bytes) -> None:
         members, _, faults = read_table("towns.csv", AT, content)
         assert members or faults
         assert all(fault.file == "towns.csv" and fault.message and fault.mend for fault in faults)
+
+
+def test_a_byte_order_mark_says_nothing_and_letters_are_composed() -> None:
+    # Given what spreadsheets write before a table, and a letter in two signs
+    table = f"\ufeff{HEADER}01,town,Cafe\u0301,مدينة\r\n".encode()
+    # When
+    members, _, faults = read_table("towns.csv", AT, table)
+    # Then
+    assert (members[0]["name"]["en"], faults) == ("Caf\u00e9", ())
+
+
+def test_a_table_over_a_mebibyte_is_refused_whole() -> None:
+    members, _, faults = read_table("towns.csv", AT, HEADER.encode() + b"x" * MOST_BYTES)
+    assert (members, [fault.code for fault in faults]) == ([], ["too-large"])

@@ -19,6 +19,8 @@ CONTRACTS: dict[str, Data] = {
             "choice": {"enum": ["a", "b", 1]},
             "fixed": {"const": True},
             "narrow": {"allOf": [{"enum": ["a", "b", "c"]}, {"enum": ["a", "b"]}, {"type": "string"}]},
+            "titled": {"oneOf": [{"const": "a", "title": "A"}, {"const": "b"}]},
+            "either": {"oneOf": [{"const": "a"}, {"type": "integer"}, True]},
             "a/b": {"type": "string", "pattern": "^x"},
             "anything": True,
             "people": {
@@ -63,6 +65,7 @@ def shelf() -> Shelf:
         ("choice", {"string", "integer"}, 1),
         ("fixed", {"boolean"}, 1),
         ("narrow", {"string"}, 1),
+        ("titled", {"string"}, 1),
         ("anything", set(), 1),
     ],
 )
@@ -76,6 +79,11 @@ def test_a_path_has_the_kinds_that_all_parts_allow_and_knows_when_it_is_there(
 def test_the_narrowest_choices_count(shelf: Shelf) -> None:
     assert shelf.find("service/a", ["narrow"]).choices == ("a", "b")
     assert shelf.find("service/a", ["any"]).choices is None
+
+
+def test_choices_with_titles_are_choices_too(shelf: Shelf) -> None:
+    assert shelf.find("service/a", ["titled"]).choices == ("a", "b")
+    assert shelf.find("service/a", ["either"]).choices is None
 
 
 def test_what_the_contract_demands_is_gathered_from_its_parts(shelf: Shelf) -> None:

@@ -185,22 +185,37 @@ def test_an_operation_that_a_service_asked_for_is_missed_also_when_only_its_comp
     assert told(was, now) == [("dropped-operation", "adapters/registry/manifest.yaml", 3)]
 
 
-def test_a_desk_that_is_gone_takes_its_operations_along_and_contracts_are_missed_by_their_file(tmp_path: Path) -> None:
-    # Given a workspace in which nobody gives permits any more
-    was, now = two_workspaces(tmp_path, Edit(file="env/dev.yaml", old="  office: {use: desk}\n", new=""))
+def without_permits(folder: Path, office: str) -> tuple[Path, Path]:
+    """The small workspace, and the same where nobody gives permits any more; ``office`` is what is left of the desk."""
+    desk = "  office:   {name: {en: Office, ar: المكتب}, desk: true}\n"
+    was, now = two_workspaces(
+        folder,
+        Edit(file="env/dev.yaml", old="  office: {use: desk}\n", new=""),
+        Edit(old=desk, new=office),
+        Edit(old="      permit_number: steps.permit.number\n", new=""),
+        Edit(old="needs: [name, permit]", new="needs: [name]"),
+        Edit(old=", permit: steps.permit.number", new=""),
+    )
     routes = (now / "routes.yaml").read_text(encoding="utf-8")
     routes = routes[: routes.index("      permit:")] + routes[routes.index("    output:") :]
-    office = "  office:   {name: {en: Office, ar: المكتب}, desk: true}\n"
-    for gone in (office, "      permit_number: steps.permit.number\n"):
-        routes = routes.replace(gone, "")
-    routes = routes.replace("needs: [name, permit]", "needs: [name]").replace(", permit: steps.permit.number", "")
     (now / "routes.yaml").write_text(routes, encoding="utf-8")
+    return was, now
+
+
+def test_a_desk_that_is_gone_takes_its_operations_along_and_contracts_are_missed_by_their_file(tmp_path: Path) -> None:
+    # Given
+    was, now = without_permits(tmp_path, office="")
     (now / "schemas/operation/site.permit.v1.input.json").unlink()
     # When, Then
     assert told(was, now) == [
         ("dropped-operation", "routes.yaml", 7),
         ("dropped-contract", "schemas/operation/site.permit.v1.input.json", 0),
     ]
+
+
+def test_an_agency_that_only_asks_from_now_on_is_missed_with_what_it_answered(tmp_path: Path) -> None:
+    was, now = without_permits(tmp_path, office="  office:   {name: {en: Office, ar: المكتب}}\n")
+    assert told(was, now) == [("dropped-operation", "routes.yaml", 9)]
 
 
 def test_a_member_that_is_gone_or_stands_for_another_agency_is_missed_once_at_its_group(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from bus.bootstrap import simulator_folder
 from bus.cli.demo import layout
 from bus.cli.demo.stage import Stage
@@ -12,8 +14,8 @@ from bus.process.state import Kind
 from bus.simulator import Ledger
 
 _NEXT = (
-    ("bus demo --serve", Text(en="leave it running, see the desk", ar="إبقاء الناقل قائمًا")),
-    ("bus serve", Text(en="run the bus here; see README.md", ar="تشغيل الناقل على هذا الجهاز")),
+    ("demo --serve", Text(en="leave it running, see the desk", ar="إبقاء الناقل قائمًا")),
+    ("serve", Text(en="run the bus here; see README", ar="تشغيل الناقل هنا")),
 )
 
 
@@ -29,8 +31,15 @@ def tell_end(stage: Stage, transcript: Transcript) -> bool:
 def tell_next(transcript: Transcript) -> None:
     """Print where to go from here."""
     transcript.show([layout.Row(), *layout.heading(Text(en="Next", ar="بعد ذلك"))])
+    program = _program()
     for command, text in _NEXT:
-        transcript.show([layout.entry((2, command), (20, text.en), arabic=text.ar)])
+        transcript.show([layout.entry((2, f"{program} {command}"), (30, text.en), arabic=text.ar)])
+
+
+def _program() -> str:
+    """How this program was called where that was by a short path, as ``make demo`` does: it may not be on the PATH."""
+    called = sys.argv[0]
+    return called if called.endswith("/bus") and not called.startswith("/") and len(called) < 15 else "bus"
 
 
 def _tell_ledger(stage: Stage, transcript: Transcript, agency: str) -> bool:
