@@ -76,7 +76,7 @@ def _with_rows(work: _Work, what: str, where: str) -> Response:
     form = work.form
     if place is not None and what == "add":
         form = with_row(form, pointer, len(place.rows))
-    elif place is not None and index.isascii() and index.isdecimal() and int(index) < len(place.rows):
+    elif place is not None and index in {str(row) for row in range(len(place.rows))}:
         form = without_row(form, pointer, int(index), len(place.rows))
     return task_page(work.house, work.visit, work.task, form)
 

@@ -116,7 +116,7 @@ def task_page(
     said = NOTES.get(visit.http.query_params.get("note", ""), "") if not note and status == 200 else note
     shown = fields(task.answer, form, errors or {})
     found = problems(shown, errors or {}, visit.language)
-    return house.page(visit, "task.html", status, task=task, asked=_read_only(task), form=shown, found=found, note=said)
+    return house.page(visit, "task.html", status, task=task, asked=asked_of(task), form=shown, found=found, note=said)
 
 
 def problems(form: Field, errors: Mapping[str, tuple[str, ...]], language: Language) -> list[tuple[str, str, str]]:
@@ -147,5 +147,6 @@ async def conflict(
     return house.page(visit, "conflict.html", 409, task=found, moved=moved, mine=mine, written=written, reasons=reasons)
 
 
-def _read_only(task: Task) -> Field:
+def asked_of(task: Task) -> Field:
+    """What a clerk was given, to be read: values in words where the contract has words for them."""
     return fields(task.asked, filled(task.asked, task.view.data or {}), {})

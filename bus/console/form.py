@@ -95,14 +95,15 @@ def with_row(form: Filled, pointer: str, shown: int) -> Filled:
 
 def without_row(form: Filled, pointer: str, index: int, shown: int) -> Filled:
     """A list without one of its rows; those after it move up."""
+    after = {str(number): number for number in range(index, shown)}
 
     def moved(name: str) -> str | None:
         if not name.startswith(pointer + "/"):
             return name
         number, slash, rest = name.removeprefix(pointer + "/").partition("/")
-        if not number.isdecimal() or int(number) < index:
+        if number not in after:
             return name
-        return None if int(number) == index else f"{pointer}/{int(number) - 1}{slash}{rest}"
+        return None if after[number] == index else f"{pointer}/{after[number] - 1}{slash}{rest}"
 
     texts = {new: text for name, text in form.texts.items() if (new := moved(name)) is not None}
     rows = {new: count for name, count in form.rows.items() if (new := moved(name)) is not None}

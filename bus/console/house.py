@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -24,6 +25,8 @@ STYLE = (_HERE / "assets" / "console.css").read_bytes()
 STYLE_PATH = f"/assets/{hashlib.sha256(STYLE).hexdigest()[:16]}.css"
 SESSION, LANGUAGE, ENTRY = "bus_desk", "bus_language", "bus_entry"
 _YEAR = 365 * 24 * 3600
+#: Seconds after which it is worth another try.
+LATER = 5
 #: Pages may hold personal data, need nothing from elsewhere and stand in nobody's frame. ``same-origin`` lets browsers
 #: name the origin of a form, which is checked.
 HEADERS: Mapping[str, str] = {
@@ -69,7 +72,8 @@ class House:
                 **values,
             )
         )
-        return HTMLResponse(text, status, headers=dict(HEADERS))
+        later = {"Retry-After": str(LATER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return HTMLResponse(text, status, headers={**HEADERS, **later})
 
     def agency(self, visit: Visit) -> str:
         """The name of the agency that the visitor works for; "" for nobody's."""
@@ -99,7 +103,9 @@ class House:
     def refresh(self, response: Response, visit: Visit) -> None:
         """Note from time to time that the session is in use, and the language that was asked for."""
         session = visit.session
-        if session is not None and visit.now - session.seen >= REFRESHED:
+        # A page that has just changed or ended the session has the last word.
+        is_kept = any(cookie.startswith(f"{SESSION}=") for cookie in response.headers.getlist("set-cookie"))
+        if session is not None and not is_kept and visit.now - session.seen >= REFRESHED:
             self.keep_session(response, visit, replace(session, seen=visit.now))
         if visit.http.query_params.get("lang") == visit.language.code:
             keep_language(response, visit, visit.language.code)

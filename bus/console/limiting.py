@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
 from limits import parse
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from bus.console.visit import parse_address
 
 
 class Limit:
-    """A moving window for each address, kept in the memory of this process."""
+    """A window for each address, kept in the memory of this process until it has passed."""
 
     def __init__(self, limit: str) -> None:
         """``limit`` as in ``30 per minute``."""
         self._limit = parse(limit)
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._windows = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def wait(self, address: str) -> int:
         """Seconds until the address may ask again; 0 if it may now."""
@@ -34,8 +36,5 @@ class Limit:
 
 def _network(address: str) -> str:
     """The address, or for version 6 the /64 that one household or office has."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else str(parsed)
+    parsed = parse_address(address)
+    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else str(parsed or address)

@@ -19,6 +19,8 @@ from bus.console.visit import PageError, Pairs, Visit
 from bus.errors import BusError
 from bus.operations.door import Door
 
+#: Slashes in the address of a form: ``/desk/ROW/ACTION``.
+_PARTS_OF_A_FORM = 3
 #: Tokens that nobody has, and tracking codes, that one address may try.
 ATTEMPTS, LOOKUPS = "10 per 5 minutes", "30 per minute"
 
@@ -35,6 +37,7 @@ def pages(door: Door) -> Sequence[BaseRoute]:
     opened, desk = in_the_open, at_the_desk
     return [
         Route(STYLE_PATH, _style),
+        Route("/", _entrance),
         Route("/track", opened(house, tracking_pages.ask)),
         Route("/track/{code:path}", opened(house, tracking_pages.show)),
         Route("/desk/sign-in", opened(house, sign_in.show)),
@@ -56,6 +59,11 @@ def pages(door: Door) -> Sequence[BaseRoute]:
     ]
 
 
+async def _entrance(_: Request) -> Response:
+    """Whoever types the address alone wants the desk, or is shown the way to it."""
+    return see_other("/desk")
+
+
 async def _style(_: Request) -> Response:
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
     return Response(STYLE, media_type="text/css", headers=headers)
@@ -68,7 +76,7 @@ async def _sign_in(house: House, visit: Visit) -> Response:
         return entered
     visit, following, carried = entered
     response = see_other(following)
-    if carried and visit.who.agency is not None:
+    if carried and visit.who.agency is not None and following.count("/") == _PARTS_OF_A_FORM:
         response = await _resume(house, visit, following, carried)
     house.keep_session(response, visit, visit.session)
     return response

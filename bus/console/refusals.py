@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from bus.console.house import House
+from bus.console.house import LATER, House
 from bus.console.language import languages, other
 from bus.console.visit import PageError, Visit
 from bus.errors import BusError, ForbiddenError, InvalidMessageError, NotFoundError, TransientError
@@ -62,8 +62,6 @@ WRONG_ROLE = (
     gettext_noop("This desk is for clerks."),
     gettext_noop("Your token is of another kind. Ask an administrator for a clerk's token of your agency."),
 )
-#: Seconds after which it is worth another try.
-_LATER = 5
 
 
 def refusal(house: House, visit: Visit, error: BusError) -> Response:
@@ -72,7 +70,7 @@ def refusal(house: House, visit: Visit, error: BusError) -> Response:
     telling = WRONG_ROLE if isinstance(error, ForbiddenError) else TELLINGS[status]
     response = tell(house, visit, status, telling)
     if status in {429, 503}:
-        response.headers["Retry-After"] = str(getattr(error, "retry_after", 0) or _LATER)
+        response.headers["Retry-After"] = str(getattr(error, "retry_after", 0) or LATER)
     return response
 
 

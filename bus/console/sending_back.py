@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from starlette.responses import Response
 
 from bus.console import writing
-from bus.console.desk_pages import DESK, conflict, read_task
+from bus.console.desk_pages import DESK, asked_of, conflict, read_task
 from bus.console.house import House, Page, keep_language, see_other
 from bus.console.language import Language, languages
 from bus.console.reading import Task
@@ -108,7 +108,8 @@ async def _send(house: House, visit: Visit, way: Way, task: Task, given: Reasons
 
 def _given(visit: Visit) -> Reasons:
     return Reasons(
-        pointers=visit.every("pointer"),
+        # Each field once, however often a browser names it.
+        pointers=tuple(dict.fromkeys(visit.every("pointer"))),
         reason_code=writing.code(visit.one("reason_code")),
         en=nfc(writing.lines(visit.one("text_en"))),
         ar=nfc(writing.lines(visit.one("text_ar"))),
@@ -156,5 +157,15 @@ def _page(
     template: str = "sending_back.html",
     errors: Mapping[str, str] | None = None,
 ) -> Response:
-    usual = house.door.context.settings.returned_within // DAY
-    return house.page(visit, template, status, way=way, task=task, given=given, errors=errors or {}, usual_days=usual)
+    shown = {field.pointer: field for field in asked_of(task).members if not field.members and field.shape.item is None}
+    return house.page(
+        visit,
+        template,
+        status,
+        way=way,
+        task=task,
+        shown=shown,
+        given=given,
+        errors=errors or {},
+        usual_days=house.door.context.settings.returned_within // DAY,
+    )

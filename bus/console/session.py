@@ -45,7 +45,8 @@ class Seal:
             _key(secret, "session"), salt="session", signer_kwargs={"digest_method": hashlib.sha256}
         )
         self._forms = _key(secret, "form")
-        # Only this process knows who signed out here; elsewhere such a cookie ends by itself after `IDLE`.
+        # Only this process knows who signed out here; elsewhere a copy of such a cookie counts until `IDLE` has passed
+        # without use, or `LONGEST` in any case.
         self._ended: dict[str, Instant] = {}
 
     def cookie(self, session: Session) -> str:

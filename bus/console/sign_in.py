@@ -124,6 +124,8 @@ def _form(
 def _pairs(carried: str) -> Pairs:
     """The fields that the browser carried over its sign-in; nothing where it made them up."""
     try:
-        return tuple((str(name), str(value)) for name, value in json.loads(carried)) if carried else ()
-    except (ValueError, TypeError):
+        pairs = tuple((str(name), str(value)) for name, value in json.loads(carried)) if carried else ()
+    except (ValueError, TypeError, RecursionError):
         return ()
+    # A sign-in shows a form again and presses none of its buttons.
+    return tuple(pair for pair in pairs if pair[0] not in _OF_THE_SESSION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
@@ -72,7 +72,8 @@ def address(http: Request) -> str:
     peer = http.client.host if http.client is not None else ""
     forwarded = http.headers.getlist("x-forwarded-for") if _is_this_machine(peer) else []
     # The last name is the one that the nearest proxy wrote; those before it anybody may have made up.
-    return forwarded[-1].rpartition(",")[2].strip() or peer if forwarded else peer
+    named = forwarded[-1].rpartition(",")[2].strip() if forwarded else ""
+    return named if parse_address(named) is not None else peer
 
 
 def is_secure(http: Request) -> bool:
@@ -82,11 +83,18 @@ def is_secure(http: Request) -> bool:
     return "https" in {http.url.scheme, forwarded.strip().lower()}
 
 
-def _is_this_machine(peer: str) -> bool:
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that is written, one of version 4 as itself also where a socket of version 6 took it; else None."""
     try:
-        return ip_address(peer).is_loopback
+        parsed = ip_address(text)
     except ValueError:
-        return False
+        return None
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed
+
+
+def _is_this_machine(peer: str) -> bool:
+    parsed = parse_address(peer)
+    return parsed is not None and parsed.is_loopback
 
 
 async def read_form(http: Request) -> Pairs:
@@ -112,4 +120,8 @@ def is_from_here(http: Request) -> bool:
     origin = http.headers.get("origin")
     if origin is None:
         return http.headers.get("sec-fetch-site") == "same-origin"
-    return urlsplit(origin).netloc == http.headers.get("host", "") != ""
+    try:
+        return urlsplit(origin).netloc == http.headers.get("host", "") != ""
+    except ValueError:
+        # What is no address at all is no page of ours.
+        return False

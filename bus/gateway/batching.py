@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeAlias
 
-from bus.errors import TransientError
+from bus.errors import StoreUnavailableError, TransientError
 from bus.message.instant import Milliseconds
 from bus.operations.operation import Command
 from bus.ports import Decider
@@ -93,8 +93,11 @@ def _round(
     commands: list[tuple[int, Command[Any]]] = []
     busy: set[str] = set()
     left: list[int] = []
+    outcome: Any = None
     for index in waiting:
-        outcome = _attempt(works[index])
+        # While the store is away each would wait for it in vain, one after the other, and all others behind them.
+        if not isinstance(outcome, StoreUnavailableError):
+            outcome = _attempt(works[index])
         if not isinstance(outcome, Command):
             outcomes[index] = outcome
         elif outcome.incoming.request_id in busy:

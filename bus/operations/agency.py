@@ -60,7 +60,7 @@ class AgencyView:
     #: real, simulator, desk or closed.
     use: str
     #: Whether its host was heard lately; a desk has none.
-    alive: bool
+    alive: bool | None
     alive_at: str | None
     paused: bool
     breaker: str
@@ -162,7 +162,7 @@ def _view(context: Context, row: AgencyRow, now: Instant, counts: Mapping[StepSt
         agency=row.agency,
         name=context.agency_name(row.agency),
         use=use,
-        alive=row.is_alive(now, context.settings.dead_after),
+        alive=None if use == "desk" else row.is_alive(now, context.settings.dead_after),
         alive_at=when(row.alive_at),
         paused=row.paused,
         breaker=row.breaker,

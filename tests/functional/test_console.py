@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,11 @@ def test_who_is_not_signed_in_is_sent_to_sign_in_and_comes_back(visitor: Visitor
     assert answer.headers["location"].startswith("/desk/sign-in")
 
 
+def test_whoever_types_the_address_alone_is_led_to_the_desk(visitor: Visitor) -> None:
+    answer = visitor.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/desk")
+
+
 def test_a_clerk_signs_in_and_lands_where_he_wanted_to_go(rig: Rig, visitor: Visitor, row: int) -> None:
     visitor.get(f"/desk/sign-in?next=/desk/{row}")
     answer = visitor.post("/desk/sign-in", {"token": rig.token(Role.CLERK, DESK), "next": f"/desk/{row}"})
@@ -133,6 +139,14 @@ def test_behind_a_proxy_that_speaks_tls_the_cookie_travels_over_tls_only(rig: Ri
     answer = visitor.post("/desk/sign-in", {"token": rig.token(Role.CLERK, DESK)})
 
     assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_sign_in_that_another_site_sends_is_not_taken(rig: Rig, visitor: Visitor) -> None:
+    visitor.get("/desk/sign-in")
+    answer = visitor.post("/desk/sign-in", {"token": rig.token(Role.CLERK, DESK)}, Origin="https://evil.example")
+
+    assert answer.status_code == 403
+    assert "bus_desk" not in answer.headers.get("set-cookie", "")
 
 
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.CONSUMER])
@@ -441,9 +455,9 @@ def test_an_answer_to_a_request_that_was_withdrawn_meanwhile_is_told_so(rig: Rig
     answer = clerk.post(f"/desk/{claimed}/answer", ANSWER | {"do": "answer"})
 
     assert answer.status_code == 409
-    assert "The request was withdrawn meanwhile" in words(answer)
+    assert "The task was withdrawn meanwhile" in words(answer)
     assert "P-7" in words(answer)
-    assert "The request was withdrawn" in words(clerk.get(f"/desk/{claimed}"))
+    assert "The task was withdrawn" in words(clerk.get(f"/desk/{claimed}"))
 
 
 def test_who_sends_twice_is_told_that_it_was_he(clerk: Visitor, claimed: int) -> None:
@@ -502,6 +516,21 @@ def test_what_is_missing_is_asked_after_a_second_look(rig: Rig, clerk: Visitor, 
         asked = press.request_show(found.request_id)["asked"][0]
     assert asked["pointers"] == ["/lease_number"]
     assert asked["question"]["needs"][0]["text"] == {"en": RETURN["text_en"], "ar": RETURN["text_ar"]}
+
+
+def test_a_clerk_reads_choices_and_days_in_words_also_where_he_asks_for_more(rig: Rig, visitor: Visitor) -> None:
+    birth = json.loads(Path("docs/samples/register-newborn.json").read_text(encoding="utf-8"))
+    with rig.client(Role.CONSUMER, "one_stop_shop") as portal:
+        portal.submit("register-newborn.v1", birth | {"children": birth["children"][:1]}, key="newborn")
+    row = rig.parts.store.desk("civil_office_coast", states={"open"}, after=0, most=1)[0].key
+    visitor.sign_in(rig.token(Role.CLERK, "civil_office_coast"))
+    visitor.post(f"/desk/{row}/claim", {})
+
+    for path in (f"/desk/{row}", f"/desk/{row}/return"):
+        read = words(visitor.get(path))
+        assert "Female" in read
+        assert "1 November 2026" in read
+        assert "2026-11-01" not in read
 
 
 def test_a_refusal_is_confirmed_and_carries_its_reason(rig: Rig, clerk: Visitor, claimed: int) -> None:
@@ -607,7 +636,7 @@ def test_who_is_asked_for_something_is_sent_to_the_portal_without_details(rig: R
     text = words(clerk.get(f"/track/{tracking}"))
 
     assert "Something is asked of you." in text
-    assert "يُرجى مراجعة البوابة" in text
+    assert "يُرجى الرجوع إلى البوابة" in text
     assert not [detail for detail in ("lease_", "The lease", "عقد", "Number of") if detail in text]
 
 

@@ -237,6 +237,31 @@ def test_a_body_that_trickles_is_answered_and_keeps_no_place(tmp_path: Path, mon
             assert next_one.get("/health").status_code == 200
 
 
+def test_who_comes_when_every_place_is_taken_is_told_to_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wire, "most_connections", 1)
+    with gateway(tmp_path) as rig:
+        with _connected(rig), _connected(rig) as one_too_many:
+            answer = _read_answer(one_too_many)
+            assert one_too_many.recv(1) == b""
+
+        _problem(answer, 503, "busy")
+        assert int(answer.headers["retry-after"]) > 0
+        # Whoever leaves gives his place back.
+        statuses = {_status_of_health(rig) for _ in range(50)}
+        assert 200 in statuses
+
+
+def _status_of_health(rig: Rig) -> int:
+    try:
+        with _connected(rig) as wire:
+            wire.sendall(b"GET /v1/health HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n")
+            return _read_answer(wire).status_code
+    except ConnectionError:
+        return 0
+
+
 def _connected(rig: Rig) -> socket.socket:
     address = httpx.URL(rig.url)
     return socket.create_connection((address.host, address.port or 80), timeout=20)

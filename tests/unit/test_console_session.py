@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from starlette.requests import Request
 
 from bus.console.limiting import Limit
 from bus.console.session import IDLE, LONGEST, Seal, Session
+from bus.console.visit import is_from_here
 from bus.message.instant import MINUTE
 
 NOW = 1_800_000_000_000
@@ -51,6 +53,40 @@ def test_who_signed_out_is_nobody_also_with_a_copy_of_the_cookie() -> None:
 
     assert seal.session(copy) is None
     assert seal.session(seal.cookie(replace(SESSION, nonce="m"))) is not None
+
+
+def test_who_signed_out_stays_out_while_others_sign_out_until_his_session_would_be_over() -> None:
+    seal = Seal(b"s" * 32)
+    copy = seal.cookie(SESSION)
+    seal.end(SESSION, NOW)
+    seal.end(replace(SESSION, nonce="m"), NOW + LONGEST - 1)
+
+    assert seal.session(copy) is None
+    # What is remembered of him is no more than needed: past that time the cookie is dead by itself.
+    seal.end(replace(SESSION, nonce="o"), NOW + LONGEST)
+    forgotten = seal.session(copy)
+    assert forgotten is not None
+    assert not forgotten.is_alive(NOW + LONGEST)
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_ours"),
+    [
+        ({"host": "bus:80", "origin": "http://bus:80"}, True),
+        ({"host": "bus:80", "origin": "http://bus"}, False),
+        ({"host": "bus:80", "origin": "null"}, False),
+        ({"origin": "null"}, False),
+        ({"host": "", "origin": "http://"}, False),
+        ({"host": "bus:80", "sec-fetch-site": "same-origin"}, True),
+        ({"host": "bus:80", "sec-fetch-site": "same-site"}, False),
+        ({"host": "bus:80"}, False),
+    ],
+)
+def test_a_form_is_taken_only_from_a_page_of_this_very_site(headers: dict[str, str], is_ours: bool) -> None:  # noqa: FBT001  # a column of the table
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    http = Request({"type": "http", "method": "POST", "path": "/desk", "headers": lines})
+
+    assert is_from_here(http) is is_ours
 
 
 def test_a_form_belongs_to_one_session_only() -> None:

@@ -49,6 +49,20 @@ def test_all_that_pass_their_check_are_decided_in_one_batch_and_answered_in_orde
     assert [outcomes[0], *outcomes[2:]] == ["a done", "plain", "b done"]
 
 
+def test_while_the_store_is_away_one_waits_for_it_and_not_one_after_the_other() -> None:
+    tried = []
+
+    def wait_in_vain() -> None:
+        tried.append("store")
+        raise StoreUnavailableError
+
+    outcomes = perform_all(Register(), [partial(_command, "a"), *[wait_in_vain] * 100])
+
+    assert tried == ["store"]
+    assert outcomes[0] == "a done"
+    assert all(isinstance(outcome, StoreUnavailableError) for outcome in outcomes[1:])
+
+
 def test_a_second_command_on_one_request_is_checked_again_after_the_first() -> None:
     register = Register()
 
