@@ -60,6 +60,11 @@ def open_store(data: Path) -> SqliteStore:
     return SqliteStore(data / "store.db")
 
 
+def has_store(data: Path) -> bool:
+    """Whether the bus itself keeps its store in the folder; beside an agency's host alone there is none."""
+    return (data / "store.db").is_file()
+
+
 def open_journal(data: Path, agency: str) -> SqliteJournal:
     """The journal of an agency's host."""
     _private(data)
@@ -446,6 +451,7 @@ __all__ = [
     "assemble",
     "claimed",
     "embedded_broker",
+    "has_store",
     "hosted",
     "hosting",
     "installation_secret",

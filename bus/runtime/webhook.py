@@ -11,7 +11,7 @@ import orjson
 from bus.config import Settings
 from bus.logs import bind
 from bus.message.instant import SECOND, Milliseconds
-from bus.message.key import Keys, key_at
+from bus.message.key import Keys
 from bus.ports import FailureRow, ResultRow, Store
 from bus.runtime.webhook_signature import signed_headers
 
@@ -19,16 +19,22 @@ from bus.runtime.webhook_signature import signed_headers
 TOLD_AFTER = 10
 FAILING, GONE = "webhook_failing", "webhook_gone"
 _HTTP_GONE = 410
-#: A row may become visible later than one with a greater key, but never by more than this.
-_OVERTAKEN = 600 * SECOND
 _PAGE = 200
 
 _log = bind(role="webhook")
 
 
 def web(timeout: Milliseconds) -> httpx.Client:
-    """A client that follows nobody elsewhere: what is signed for one address is sent to no other."""
-    return httpx.Client(timeout=timeout / SECOND, follow_redirects=False, headers={"User-Agent": "bus"})
+    """A client that follows nobody elsewhere: what is signed for one address is sent to no other.
+
+    What is not enciphered stays on this machine, also where ``HTTP_PROXY`` names another way out.
+    """
+    return httpx.Client(
+        timeout=timeout / SECOND,
+        follow_redirects=False,
+        headers={"User-Agent": "bus"},
+        mounts={"http://": httpx.HTTPTransport()},
+    )
 
 
 class Webhook:
@@ -53,23 +59,19 @@ class Webhook:
         self._settings = settings
         self._monotonic = monotonic
         self._client = web(settings.webhook_timeout)
-        #: Everything up to this key is collected.
-        self._after = 0
         #: Failures in a row.
         self._failed = 0
         self._next_at = 0.0
         self._gone = False
-        #: The open failure that an earlier process or this one showed; None before the first look.
-        self._shown: list[int] | None = None
+        #: Code -> key of the open failure that an earlier process or this one showed; None before the first look.
+        self._shown: dict[str, int] | None = None
 
     def step(self) -> bool:
         """Bring one message, if there is one and it is time; whether another one may be brought at once."""
         if self._gone or self._monotonic() < self._next_at:
             return False
-        now = self._store.now()
-        rows = self._store.uncollected(self._consumer, after=self._after, most=1)
+        rows = self._store.uncollected(self._consumer, most=1)
         if not rows:
-            self._after = max(self._after, key_at(now - _OVERTAKEN))
             return False
         ((row, body),) = rows
         return self._settle(row, *self._send(row, body))
@@ -89,7 +91,7 @@ class Webhook:
         try:
             with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
                 return answer.status_code, ""
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return 0, type(error).__name__
 
     def _settle(self, row: ResultRow, status: int, trouble: str) -> bool:
@@ -101,6 +103,7 @@ class Webhook:
         _log.warning("webhook_refused", consumer=self._consumer, status=status, cause=trouble, count=self._failed)
         if status == _HTTP_GONE:
             self._gone = True
+            self._close(FAILING, "the webhook is gone")
             self._show(GONE)
         elif self._failed >= TOLD_AFTER:
             self._show(FAILING)
@@ -110,16 +113,18 @@ class Webhook:
 
     def _works(self) -> None:
         self._failed, self._next_at = 0, 0.0
-        shown = self._open_failures()
-        for key in shown:
-            self._store.close_failure(key, "the webhook works again")
-        if shown:
-            _log.info("failure_closed", consumer=self._consumer, code=FAILING)
-        self._shown = []
+        self._close(FAILING, "the webhook works again")
+        self._close(GONE, "the webhook works again")
+
+    def _close(self, code: str, how: str) -> None:
+        key = self._open_failures().pop(code, None)
+        if key is not None and self._store.close_failure(key, how):
+            _log.info("failure_closed", key=key, consumer=self._consumer, code=code)
 
     def _show(self, code: str) -> None:
-        """One failure for those who run the bus, however long it lasts."""
-        if self._open_failures():
+        """One failure for those who run the bus, however long it lasts; anew where somebody closed it meanwhile."""
+        self._shown = None
+        if code in self._open_failures():
             return
         key = self._keys.next()
         self._store.note_failure(
@@ -136,17 +141,18 @@ class Webhook:
             ),
             None,
         )
-        self._shown = [key]
+        self._open_failures()[code] = key
         _log.warning("failure_opened", key=key, agency=self._consumer, code=code)
 
-    def _open_failures(self) -> list[int]:
-        """Keys of what is shown of this webhook, also by an earlier process."""
+    def _open_failures(self) -> dict[str, int]:
+        """What is shown of this webhook, also by an earlier process."""
         if self._shown is None:
-            causes = {self._cause(FAILING), self._cause(GONE)}
-            self._shown, after = [], 0
+            codes = {self._cause(code): code for code in (FAILING, GONE)}
+            shown, after = dict[str, int](), 0
             while page := self._store.failures(is_open=True, after=after, most=_PAGE):
-                self._shown += [failure.key for failure in page if failure.cause in causes]
+                shown |= {codes[failure.cause]: failure.key for failure in page if failure.cause in codes}
                 after = page[-1].key
+            self._shown = shown
         return self._shown
 
     def _cause(self, code: str) -> str:

@@ -27,7 +27,7 @@ from bus.catalog.workspace import Secret, WebhookUse
 from bus.config import Settings
 from bus.errors import ConfigurationError
 from bus.message.instant import MINUTE
-from bus.ports import Incoming
+from bus.ports import FailureRow, Incoming
 from bus.process.event import CancelAsked, Submitted
 from bus.runtime.webhook import FAILING, GONE, TOLD_AFTER, Webhook
 from bus.runtime.webhook_signature import secret_of
@@ -47,6 +47,7 @@ class Receiver:
     answers: list[int] = field(default_factory=list)
     #: Headers and body of every message, also of one that it did not take.
     came: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     #: Holds every answer back while it is not set.
     may_answer: threading.Event = field(default_factory=threading.Event)
 
@@ -60,12 +61,13 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.paths.append(self.path)
                 receiver.came.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 receiver.may_answer.wait(10)
                 status = receiver.answers.pop(0) if receiver.answers else 204
                 self.send_response(status)
                 if status in {301, 302, 307}:
-                    self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+                    self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -173,7 +175,7 @@ def test_a_signature_fails_for_another_body_another_time_and_another_secret(rig:
     assert not verify(headers, body, "whsec_" + base64.b64encode(bytes(32)).decode())
 
 
-@pytest.mark.parametrize("answers", [[500], [404, 503], [429], [302], [400]])
+@pytest.mark.parametrize("answers", [[500], [404, 503], [429], [302], [307], [400]])
 def test_what_was_not_taken_is_brought_again_before_anything_else(rig: RuntimeRig, answers: list[int]) -> None:
     ids = end(rig, "a", "b")
     receiver = Receiver(answers=list(answers))
@@ -183,6 +185,7 @@ def test_what_was_not_taken_is_brought_again_before_anything_else(rig: RuntimeRi
             hook.step()
     # The first came again until it was taken; a redirect leads nowhere.
     assert receiver.ids == [ids[0]] * (len(answers) + 1) + [ids[1]]
+    assert set(receiver.paths) == {"/bus"}
     assert collected(rig) == [True, True]
 
 
@@ -261,7 +264,9 @@ def test_ten_failures_in_a_row_are_shown_once_and_closed_when_it_works_again(rig
         for _ in range(TOLD_AFTER - 1):
             hook.step()
         assert rig.codes() == []
-        for _ in range(4):
+        hook.step()
+        assert rig.codes() == [FAILING]
+        for _ in range(3):
             hook.step()
         assert rig.codes() == [FAILING]
         (shown,) = rig.failures()
@@ -281,6 +286,58 @@ def test_a_receiver_that_is_gone_gets_nothing_more_until_a_restart(rig: RuntimeR
         # A new start tries again
         assert webhook(rig, url).step()
     assert (rig.codes(), collected(rig)) == ([], [True])
+
+
+def test_failures_are_counted_anew_after_each_message_that_is_taken(rig: RuntimeRig) -> None:
+    end(rig, "a", "b")
+    receiver = Receiver(answers=[*[500] * (TOLD_AFTER - 1), 204, 500])
+    with receiver.listening() as url:
+        hook = webhook(rig, url)
+        for _ in range(TOLD_AFTER + 1):
+            hook.step()
+    assert (collected(rig), rig.codes()) == ([True, False], [])
+
+
+def test_what_somebody_closed_though_the_webhook_still_fails_is_shown_again(rig: RuntimeRig) -> None:
+    end(rig, "a")
+    receiver = Receiver(answers=[500] * (TOLD_AFTER + 1))
+    with receiver.listening() as url:
+        hook = webhook(rig, url)
+        for _ in range(TOLD_AFTER):
+            hook.step()
+        (shown,) = rig.failures()
+        assert rig.store.close_failure(shown.key, "seen")
+        hook.step()
+    assert rig.codes() == [FAILING]
+
+
+def test_a_receiver_that_fails_and_then_is_gone_is_shown_as_gone(rig: RuntimeRig) -> None:
+    end(rig, "a")
+    receiver = Receiver(answers=[*[500] * TOLD_AFTER, 410])
+    with receiver.listening() as url:
+        hook = webhook(rig, url)
+        for _ in range(TOLD_AFTER + 1):
+            hook.step()
+    assert rig.codes() == [GONE]
+
+
+def test_a_webhook_that_works_closes_no_failure_of_anybody_else(rig: RuntimeRig) -> None:
+    end(rig, "a")
+    other = FailureRow(
+        key=rig.parts.tools.keys.next(),
+        request_key=None,
+        request_id=None,
+        step=None,
+        agency="press",
+        code=FAILING,
+        cause=f"press/-/{FAILING}",
+        payload_id=None,
+        opened_at=rig.store.now(),
+    )
+    rig.store.note_failure(other, None)
+    with Receiver().listening() as url:
+        assert webhook(rig, url).step()
+    assert [failure.key for failure in rig.failures()] == [other.key]
 
 
 def test_what_the_consumer_acknowledged_itself_is_not_brought_any_more(rig: RuntimeRig) -> None:
