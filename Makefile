@@ -10,7 +10,7 @@ help: ## list the targets
 set-up: ## make .venv, or bring it up to date; the other targets do this by themselves
 	@scripts/set-up
 
-demo: set-up ## show one request through two agencies and a clerk, in under a minute
+demo: set-up ## show three requests live, while things go wrong, in under a minute
 	@$(BIN)/bus demo
 
 serve: set-up ## run the whole bus in one process; its data lives under .bus/
