@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,8 @@ from bus.process.definition import Repeat
 from bus.process.mapping import split_pointer
 
 MANIFEST = "manifest.yaml"
+#: Hosts of several agencies start at once, and each loads its adapter.
+_LOADING = threading.Lock()
 SETTINGS_SCHEMA = "settings.schema.json"
 
 
@@ -135,17 +138,19 @@ def _load(manifest: AdapterManifest, name: str) -> ModuleType:
     package = f"adapters.{manifest.id}"
     if not (manifest.folder / f"{name}.py").is_file():
         raise _unloadable(manifest, name, "There is no such file.", "Write it.")
-    known = sys.modules.get(package)
-    if known is None or list(known.__path__) != [str(manifest.folder)]:
-        for loaded in [one for one in sys.modules if one == package or one.startswith(f"{package}.")]:
-            del sys.modules[loaded]
-        _register("adapters", manifest.folder.parent)
-        _register(package, manifest.folder)
-    importlib.invalidate_caches()
-    try:
-        return importlib.import_module(f"{package}.{name}")
-    except Exception as error:  # whatever the author's file raises is a fault of that file
-        raise _unloadable(manifest, name, f"It cannot be imported: {error!r}.", "Mend it.") from error
+    with _LOADING:
+        known = sys.modules.get(package)
+        if known is None or list(known.__path__) != [str(manifest.folder)]:
+            # A copy: other threads import other things meanwhile.
+            for loaded in [one for one in tuple(sys.modules) if one == package or one.startswith(f"{package}.")]:
+                del sys.modules[loaded]
+            _register("adapters", manifest.folder.parent)
+            _register(package, manifest.folder)
+        importlib.invalidate_caches()
+        try:
+            return importlib.import_module(f"{package}.{name}")
+        except Exception as error:  # whatever the author's file raises is a fault of that file
+            raise _unloadable(manifest, name, f"It cannot be imported: {error!r}.", "Mend it.") from error
 
 
 def _register(package: str, folder: Path) -> None:

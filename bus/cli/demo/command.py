@@ -48,9 +48,12 @@ def demo(serve: bool, workspace: Path) -> int:
     leaves nothing behind. Exits 1 if an effect stands twice, or if somebody does not answer.
     """
     logs.configure(json=True, level="error")
+    stop = _Stop()
     signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, stop.interrupt)
     try:
-        return 0 if perform(load_workspace(workspace.resolve(), ENVIRONMENT), _terminal(), serve=serve) else 1
+        read = load_workspace(workspace.resolve(), ENVIRONMENT)
+        return 0 if perform(read, stop.heeded(_terminal()), serve=serve) else 1
     except StuckError as error:
         click.echo(f"\nThe demo cannot go on: {error}", err=True)
         return 1
@@ -116,6 +119,25 @@ def _terminal() -> Out:
         console.print(Styled.assemble(*((text, _STYLES[tone]) for text, tone in row.pieces())), soft_wrap=True)
 
     return out
+
+
+class _Stop:
+    """Ctrl-C. What it raises may be lost where Python ignores exceptions, so the next row raises it again."""
+
+    def __init__(self) -> None:
+        self._wanted = False
+
+    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._wanted = True
+        raise KeyboardInterrupt
+
+    def heeded(self, out: Out) -> Out:
+        def out_unless_stopped(row: Row) -> None:
+            if self._wanted:
+                raise KeyboardInterrupt
+            out(row)
+
+        return out_unless_stopped
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
