@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from typing import NewType
 
-#: ``requests``, ``tasks.<agency>``, ``control.<agency>``, ``replies.<agency>``, ``results.<consumer>``, ``invalid``.
+#: ``requests``, ``tasks.<agency>``, ``control.<agency>``, ``replies.<agency>``, ``results.<consumer>``, ``invalid``,
+#: ``poison``.
 Channel = NewType("Channel", str)
 
 #: Submissions of all consumers.
 REQUESTS = Channel("requests")
 #: What cannot be understood, with its raw bytes.
 INVALID = Channel("invalid")
+
+#: What the broker gave up after it had brought it too often.
+POISON = Channel("poison")
+
+#: The user of a broker under whose name every part of the bus speaks.
+BUS_USER = "bus"
 
 _AGENCY = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -36,8 +43,13 @@ def results(consumer: str) -> Channel:
     return _channel("results", consumer)
 
 
+def host_user(agency: str) -> str:
+    """The user of a broker under whose name the hosts of an agency speak; no agency can have the bus's own."""
+    return f"agency.{agency}"
+
+
 def agency_of(channel: Channel) -> str | None:
-    """The agency (or consumer) that the channel belongs to; None for ``requests`` and ``invalid``."""
+    """The agency (or consumer) that the channel belongs to; None for ``requests``, ``invalid`` and ``poison``."""
     _, _, agency = channel.partition(".")
     return agency or None
 

@@ -1,6 +1,6 @@
 """What the shell needs from the outside: a broker, a store, a journal. Everything is a batch."""
 
-from bus.ports.broker import Broker, Confirmation, Consumer, Delivery, Outgoing, Publisher
+from bus.ports.broker import Broker, Confirmation, Consumer, Delivery, Outgoing, Publisher, Told
 from bus.ports.deciding import Decided, Decider, DeskAnswer, Fate, Incoming
 from bus.ports.journal import Journal, JournalChanges, JournalInvalid, JournalReply, JournalResult, JournalTransaction
 from bus.ports.rows import (
@@ -56,5 +56,6 @@ __all__ = [
     "StepRef",
     "Store",
     "Submission",
+    "Told",
     "Transaction",
 ]

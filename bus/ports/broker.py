@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from bus.message.channel import Channel
 from bus.message.instant import Milliseconds
@@ -44,6 +44,13 @@ class Delivery:
     message_id: str | None = None
     redelivered: bool = False
     signature: str | None = None
+    #: The user whom the broker vouches for as its sender, "" where it vouches for nobody; None for a broker without
+    #: users, which nobody outside of this process can reach.
+    sender: str | None = None
+
+
+#: Called with one confirmation for each message of a batch, same order; None: none of it is known to be stored.
+Told: TypeAlias = Callable[[tuple[Confirmation, ...] | None], None]
 
 
 class Publisher(Protocol):
@@ -51,6 +58,13 @@ class Publisher(Protocol):
 
     def publish(self, batch: Sequence[Outgoing]) -> tuple[Confirmation, ...]:
         """One confirmation for each message, same order. BrokerUnavailableError: none of it is known to be stored."""
+
+    def post(self, batch: Sequence[Outgoing], told: Told) -> None:
+        """Hand a batch over and do not wait; ``told`` is called once, on whatever thread, and must be quick.
+
+        BrokerUnavailableError, and ``told`` is never called: it cannot be handed over now, for the connection is gone,
+        the broker takes nothing at present, or too much that was handed over is not confirmed yet.
+        """
 
     def close(self) -> None:
         """Let go of the connection."""

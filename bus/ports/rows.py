@@ -234,7 +234,9 @@ class Changes:
     failures_closed: Sequence[tuple[int, FailureClosed, Instant]] = ()
     #: Inserted, or replaced by (request, step); a replaced row keeps its first key.
     desk: Sequence[DeskRow] = ()
-    agencies: Sequence[AgencyRow] = ()
+    #: (as it was read, as it is now). Where several processes write, what several may hear (the journal's number, signs
+    #: of life, ticks) only grows, and StaleVersionError tells that anything else is no longer as it was read.
+    agencies: Sequence[tuple[AgencyRow, AgencyRow]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -349,7 +349,11 @@ class Work:
             failures=posting.failures,
             failures_closed=posting.failures_closed,
             desk=list(posting.desk.values()),
-            agencies=[row for name, row in self.agencies.items() if row != self._agencies_read[name]],
+            agencies=[
+                (self._agencies_read[name], row)
+                for name, row in self.agencies.items()
+                if row != self._agencies_read[name]
+            ],
         )
 
 

@@ -56,7 +56,7 @@ def write(connection: Connection, changes: Changes) -> None:
         connection, failure, [seldom_rows.failure_row(row) for row in sorted(changes.failures, key=lambda row: row.key)]
     )
     save_desk(connection, changes.desk)
-    save_agencies(connection, changes.agencies)
+    save_agencies(connection, [row for _, row in changes.agencies])
 
 
 def close_failures(connection: Connection, closed: Sequence[tuple[int, FailureClosed, Instant]]) -> None:

@@ -303,9 +303,11 @@ class StoreContract:
         )
         with store.transaction() as transaction:
             assert transaction.agencies(["tax_authority"]) == {"tax_authority": AgencyRow(agency="tax_authority")}
-            transaction.write(Changes(agencies=[row, AgencyRow(agency="civil_registry")]))
+            transaction.write(
+                Changes(agencies=[(AgencyRow(agency=row.agency), row), (AgencyRow(agency="civil_registry"),) * 2])
+            )
             assert transaction.agencies(["tax_authority"]) == {"tax_authority": row}
-        put(store, Changes(agencies=[replace(row, breaker="closed")]))
+        put(store, Changes(agencies=[(row, replace(row, breaker="closed"))]))
 
         assert store.agencies()["tax_authority"] == replace(row, breaker="closed")
         assert set(store.agencies()) == {"tax_authority", "civil_registry"}

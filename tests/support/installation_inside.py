@@ -16,7 +16,7 @@ from bus.message.channel import Channel
 from bus.message.envelope import MessageType
 from bus.message.instant import Milliseconds
 from bus.operations.caller import Role, mint_token
-from bus.ports import Broker, Confirmation, Consumer, Delivery, Outgoing, Publisher
+from bus.ports import Broker, Confirmation, Consumer, Delivery, Outgoing, Publisher, Told
 from bus.runtime.host import AgencyHost
 from bus.stores.sqlite import SqliteStore
 from tests.support.installation import QUERYABLE, REGISTRY, Installation
@@ -109,6 +109,9 @@ class _MeddlingPublisher:
         if passing:
             self._publisher.publish(passing)
         return (Confirmation.CONFIRMED,) * len(batch)
+
+    def post(self, batch: Sequence[Outgoing], told: Told) -> None:
+        told(self.publish(batch))
 
     def close(self) -> None:
         self._publisher.close()

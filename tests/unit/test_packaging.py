@@ -31,16 +31,22 @@ def pins() -> list[Requirement]:
 
 def closure(wanted: list[Requirement]) -> set[NormalizedName]:
     """The names of ``wanted`` and of all that they need on this machine, as the installed packages declare it."""
-    found: set[NormalizedName] = set()
-    open_ = list(wanted)
+    found: set[tuple[NormalizedName, str]] = set()
+    open_ = [(requirement, extra) for requirement in wanted for extra in ("", *requirement.extras)]
     while open_:
-        requirement = open_.pop()
+        requirement, extra = open_.pop()
         name = canonicalize_name(requirement.name)
-        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+        if (name, extra) in found:
             continue
-        found.add(name)
-        open_ += [Requirement(text) for text in importlib.metadata.requires(name) or []]
-    return found
+        found.add((name, extra))
+        needed = [Requirement(text) for text in importlib.metadata.requires(name) or []]
+        open_ += [
+            (each, of_each)
+            for each in needed
+            if each.marker is None or each.marker.evaluate({"extra": extra})
+            for of_each in ("", *each.extras)
+        ]
+    return {name for name, _ in found}
 
 
 def test_constraints_pin_exactly_what_the_bus_and_its_tools_need() -> None:

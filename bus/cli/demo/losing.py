@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from bus.message.channel import Channel
 from bus.message.envelope import MessageType
-from bus.ports import Broker, Confirmation, Consumer, Outgoing, Publisher
+from bus.ports import Broker, Confirmation, Consumer, Outgoing, Publisher, Told
 
 
 class LosingBroker:
@@ -75,6 +75,9 @@ class _LosingPublisher:
         kept = [self._broker.keeps(message) for message in batch]
         sent = iter(self._publisher.publish([message for message, keep in zip(batch, kept, strict=True) if keep]))
         return tuple(next(sent) if keep else Confirmation.CONFIRMED for keep in kept)
+
+    def post(self, batch: Sequence[Outgoing], told: Told) -> None:
+        told(self.publish(batch))
 
     def close(self) -> None:
         self._publisher.close()
