@@ -10,17 +10,18 @@ from urllib.parse import urlsplit
 
 from bus import config
 from bus.catalog.document import Document, Place, read_bytes, read_document, suggest
+from bus.catalog.engine import broker_use, database_use, engine_faults
 from bus.catalog.providers import Parties
+from bus.catalog.secret import is_secret, with_secrets
 from bus.catalog.shape import pruned, shape_faults
-from bus.catalog.workspace import AdapterManifest, AgencyUse, Environment, Secret, WebhookUse
+from bus.catalog.workspace import AdapterManifest, AgencyUse, Environment, WebhookUse
 from bus.config import Settings, to_duration
-from bus.errors import ConfigurationError, Fault
+from bus.errors import Fault
 from bus.message.reply import Data
 from bus.process.mapping import split_pointer
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_SECRET_SOURCES = ("file", "env")
 _DEFAULT_LEASE = to_duration(Settings().lease)
 
 
@@ -69,6 +70,7 @@ def environment_faults(
         mend = f"Add {party}: {{use: simulator}}, or real, desk, closed."
         yield document.fault(("agencies",), "agency-missing", message, mend)
     yield from _webhook_faults(document, parties)
+    yield from engine_faults(document)
     yield from _interval_faults(document)
 
 
@@ -191,10 +193,13 @@ def build_environment(name: str, document: Document, agencies: Mapping[str, Mapp
         settings=Settings(**intervals),
         webhooks={
             consumer: WebhookUse(
-                url=use["url"], secret=_with_secrets(document, ("webhooks", consumer, "secret"), use["secret"])
+                url=use["url"], secret=with_secrets(document, ("webhooks", consumer, "secret"), use["secret"])
             )
             for consumer, use in document.value.get("webhooks", {}).items()
         },
+        broker=broker_use(document),
+        store=database_use(document, ("store",)),
+        installation_secret=with_secrets(document, ("installation_secret",), document.value.get("installation_secret")),
     )
 
 
@@ -203,8 +208,13 @@ def _use(document: Document, agency: str, content: Mapping[str, Any]) -> AgencyU
     if said is None:
         return AgencyUse(use="desk", settings={})
     use = _written(document)[said]
-    settings = _with_secrets(document, ("agencies", said, "settings"), use.get("settings", {}))
-    return AgencyUse(use=use["use"], settings=settings)
+    settings = with_secrets(document, ("agencies", said, "settings"), use.get("settings", {}))
+    return AgencyUse(
+        use=use["use"],
+        settings=settings,
+        broker_password=with_secrets(document, ("agencies", said, "broker_password"), use.get("broker_password")),
+        journal=database_use(document, ("agencies", said, "journal")),
+    )
 
 
 def said_of(document: Document, agency: str, content: Mapping[str, Any]) -> str | None:
@@ -219,58 +229,6 @@ def said_of(document: Document, agency: str, content: Mapping[str, Any]) -> str 
     if group not in written or ("adapter" not in content and written[group]["use"] in ("real", "simulator")):
         return None
     return group
-
-
-def reveal(settings: Data, root: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The settings with every `Secret` replaced by its value; a ConfigurationError names all that cannot be read.
-
-    A file is relative to ``root``, the workspace; one line end at its end does not count. Keep the result out of logs.
-    """
-    faults: list[Fault] = []
-    revealed = {name: _revealed(value, root, environ, faults) for name, value in settings.items()}
-    if faults:
-        raise ConfigurationError(tuple(faults))
-    return revealed
-
-
-def _revealed(value: Any, root: Path, environ: Mapping[str, str], faults: list[Fault]) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _revealed(member, root, environ, faults) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_revealed(item, root, environ, faults) for item in value]
-    if not isinstance(value, Secret):
-        return value
-    try:
-        if value.source == "env":
-            return environ[value.name]
-        return (root / value.name).read_text(encoding="utf-8").removesuffix("\n")
-    except KeyError:
-        message, mend = f"The environment variable {value.name} is not set.", "Set it for this process."
-    except (OSError, UnicodeDecodeError) as error:
-        message, mend = f"The secret in {value.name} cannot be read: {type(error).__name__}.", "Put it there."
-    faults.append(Fault(code="secret-missing", message=message, mend=mend, file=value.asked_in, line=value.line))
-    return ""
-
-
-def is_secret(value: Any) -> bool:
-    """Whether a written value is ``{file: ...}`` or ``{env: ...}``."""
-    return (
-        isinstance(value, dict)
-        and len(value) == 1
-        and next(iter(value)) in _SECRET_SOURCES
-        and isinstance(next(iter(value.values())), str)
-    )
-
-
-def _with_secrets(document: Document, at: Place, value: Any) -> Any:
-    if is_secret(value):
-        source, name = next(iter(value.items()))
-        return Secret(source=source, name=name, asked_in=document.file, line=document.values[at].line)
-    if isinstance(value, dict):
-        return {name: _with_secrets(document, (*at, name), member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_with_secrets(document, (*at, index), item) for index, item in enumerate(value)]
-    return value
 
 
 def _secret_places(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -10,13 +10,15 @@ from typing import Any
 from bus import config
 from bus.catalog.adapters import SETTINGS_SCHEMA
 from bus.catalog.document import Document, Place
-from bus.catalog.environment import is_secret, read_environment
+from bus.catalog.environment import read_environment
+from bus.catalog.secret import is_secret
 from bus.catalog.shelf import META, read_json, read_own_schema
 from bus.config import Settings
 from bus.errors import ConfigurationError
 
 #: What stands for a secret.
 MASK = "********"
+_MEMBERS = ("agencies", "webhooks", "broker", "store", "installation_secret", "intervals")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ def configuration_rows(root: Path, env: str) -> tuple[ConfigurationRow, ...]:
     if faults or document is None:
         raise ConfigurationError(faults)
     secrets = _secret_names(root)
-    rows = [row for member in ("agencies", "webhooks", "intervals") for row in _rows(document, (member,), secrets)]
+    rows = [row for member in _MEMBERS for row in _rows(document, (member,), secrets)]
     said = {row.name for row in rows}
     defaults = Settings()
     unsaid = [name for name in config.NAMES if f"intervals.{name}" not in said]

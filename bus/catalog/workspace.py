@@ -111,12 +111,48 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseUse:
+    """A PostgreSQL database and who opens it."""
+
+    #: Without a password.
+    url: str | Secret
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementUse:
+    """The HTTP API of the broker's management."""
+
+    url: str | Secret
+    user: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerUse:
+    """The broker that roles and hosts in several processes share."""
+
+    #: Without user and password.
+    url: str | Secret
+    #: A file relative to the workspace.
+    ca: str | None = None
+    #: Of the bus's own user; None in the workspace of an agency that only runs its host.
+    password: Secret | None = None
+    replicas: int = 1
+    management: ManagementUse | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyUse:
     """How one environment reaches one agency."""
 
     use: Use
     #: For the adapter; values may be `Secret`. See `bus.catalog.reveal`.
     settings: Data
+    #: Of the user of its hosts at the broker.
+    broker_password: Secret | None = None
+    #: Where its hosts keep their journal; None: in a file beside the host.
+    journal: DatabaseUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +174,12 @@ class Environment:
     settings: Settings
     #: By consumer.
     webhooks: Mapping[str, WebhookUse] = field(default_factory=dict)
+    #: None: one process has all of it in itself.
+    broker: BrokerUse | None = None
+    #: None: a file in the data folder.
+    store: DatabaseUse | None = None
+    #: None: a file in the data folder, made at the first start.
+    installation_secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
