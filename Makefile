@@ -2,13 +2,16 @@
 
 BIN := .venv/bin
 
-.PHONY: help set-up demo serve test check test-faults docs format
+.PHONY: help set-up services demo serve test check test-faults docs format
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 set-up: ## make .venv, or bring it up to date; the other targets do this by themselves
 	@scripts/set-up
+
+services: ## install RabbitMQ 4, PostgreSQL and Redis, which the tests start for themselves (as root)
+	@scripts/services
 
 demo: set-up ## show three requests live, while things go wrong, in under a minute
 	@$(BIN)/bus demo

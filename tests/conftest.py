@@ -7,6 +7,34 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import settings
 
+from tests.support.services import (
+    class_vhost,
+    cluster,
+    database,
+    make_new_database,
+    old_rabbit,
+    old_vhost,
+    postgres_node,
+    rabbit_node,
+    shared_postgres,
+    shared_rabbit,
+    vhost,
+)
+
+__all__ = [
+    "class_vhost",
+    "cluster",
+    "database",
+    "make_new_database",
+    "old_rabbit",
+    "old_vhost",
+    "postgres_node",
+    "rabbit_node",
+    "shared_postgres",
+    "shared_rabbit",
+    "vhost",
+]
+
 LEFT_OUT = pytest.StashKey[int]()
 
 # A slow machine is no fault of the code; the time-out of a whole test is bound enough.

@@ -75,7 +75,8 @@ def test_each_pin_is_within_what_the_project_asks_for() -> None:
 
 def test_a_run_names_the_long_tests_that_it_left_out(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=lambda _, names: set(names) - {"conftest.py"})
+    kept = {"conftest.py", "support", "services.py"}
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=lambda _, names: set(names) - kept)
     (tmp_path / "tests" / "test_it.py").write_text(
         "import pytest\n\n\ndef test_short(): ...\n\n\n@pytest.mark.long\ndef test_long(): ...\n", encoding="utf-8"
     )

@@ -1,0 +1,19 @@
+"""Private RabbitMQ, PostgreSQL and Redis for tests and benchmarks: own ports, own data, and nothing stays behind."""
+
+from bus.bench.services.cluster import RabbitCluster, rabbit_cluster
+from bus.bench.services.postgres import PostgresNode, drop_database, make_database
+from bus.bench.services.rabbit import RabbitAdmin, RabbitNode
+from bus.bench.services.redis import RedisNode
+from bus.bench.services.waiting import ServiceError
+
+__all__ = [
+    "PostgresNode",
+    "RabbitAdmin",
+    "RabbitCluster",
+    "RabbitNode",
+    "RedisNode",
+    "ServiceError",
+    "drop_database",
+    "make_database",
+    "rabbit_cluster",
+]
