@@ -72,6 +72,12 @@ class BrokerUnavailableError(TransientError):
     code = "broker-unavailable"
 
 
+class BrokerBusyError(BrokerUnavailableError):
+    """The connection is well; the broker takes nothing at present, or too much is not confirmed yet."""
+
+    code = "broker-busy"
+
+
 class StoreUnavailableError(TransientError):
     """The store cannot be reached, is locked, or its disk is full."""
 

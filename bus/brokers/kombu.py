@@ -179,8 +179,9 @@ class _Consumer:
         self._connection, self._channel = queues.connect()
         #: In the order in which they are asked next; a paused channel is not among them.
         self._turns = list(self._names)
-        #: Tag -> what was collected and is not acknowledged: kept here alone, kombu would keep it for nothing.
-        self._held: dict[int, tuple[Channel, Any]] = {}
+        #: Tag -> what was collected and is not acknowledged, and since when: kept here alone, kombu would keep it
+        #: for nothing.
+        self._held: dict[int, tuple[Channel, Any, float]] = {}
         self._lock = threading.Lock()
         self._closed = False
         #: Rings when something may have come.
@@ -208,6 +209,12 @@ class _Consumer:
             for delivery in deliveries:
                 self._held.pop(delivery.tag, None)
 
+    def age(self) -> Milliseconds:
+        """How long the oldest delivery has been held; what is not collected stays in its queue."""
+        with self._lock:
+            oldest = next((since for _, _, since in self._held.values()), None)
+        return 0 if oldest is None else int((time.monotonic() - oldest) * 1000)
+
     def pause(self, channel: Channel) -> None:
         """Collect nothing from this channel until it is resumed."""
         with self._lock:
@@ -226,7 +233,7 @@ class _Consumer:
             if self._closed:
                 return
             self._closed = True
-            for channel, message in self._held.values():
+            for channel, message, _ in self._held.values():
                 message.headers[_REDELIVERED] = True
                 self._channel.basic_publish(message.serializable(), exchange="", routing_key=self._names[channel])
             self._held.clear()
@@ -254,7 +261,7 @@ class _Consumer:
 
     def _hold(self, channel: Channel, message: Any) -> Delivery:
         tag = self._queues.next_tag()
-        self._held[tag] = (channel, message)
+        self._held[tag] = (channel, message, time.monotonic())
         return Delivery(
             tag=tag,
             channel=channel,

@@ -48,6 +48,15 @@ def host_user(agency: str) -> str:
     return f"agency.{agency}"
 
 
+def is_from(sender: str | None, user: str) -> bool:
+    """Whether a message came from this user, for all that the broker knows.
+
+    ``sender`` is whom the broker vouches for, "" if for nobody; None means a broker inside this process, where no
+    stranger can speak.
+    """
+    return sender is None or sender == user
+
+
 def agency_of(channel: Channel) -> str | None:
     """The agency (or consumer) that the channel belongs to; None for ``requests``, ``invalid`` and ``poison``."""
     _, _, agency = channel.partition(".")

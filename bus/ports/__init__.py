@@ -20,7 +20,7 @@ from bus.ports.rows import (
     StepRef,
     Submission,
 )
-from bus.ports.store import Store, Transaction
+from bus.ports.store import Mode, Store, Transaction
 
 __all__ = [
     "Act",
@@ -46,6 +46,7 @@ __all__ = [
     "JournalResult",
     "JournalTransaction",
     "Line",
+    "Mode",
     "OutboxRow",
     "Outgoing",
     "Payload",

@@ -79,6 +79,9 @@ class Consumer(Protocol):
     def acknowledge(self, deliveries: Collection[Delivery]) -> None:
         """These are settled: the broker may forget them. Unacknowledged ones come again to another consumer."""
 
+    def age(self) -> Milliseconds:
+        """How long the oldest delivery has been in its hands, collected or not, and unacknowledged; 0 without any."""
+
     def pause(self, channel: Channel) -> None:
         """Collect nothing from this channel until it is resumed."""
 

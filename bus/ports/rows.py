@@ -160,9 +160,8 @@ class Disclosure:
 class ResultRow:
     """One message for a consumer, in the order of its feed."""
 
-    #: The cursor. It is made before the commit: with several deciding processes on one store, a row may become visible
-    #: after one with a greater key. Readers of such a store go back a little behind their cursor, or have cursors given
-    #: in the order of commits.
+    #: The cursor, given by the store in the order of commits: the key that was asked for, or a greater one where
+    #: somebody has committed one that is greater still.
     key: int
     request_key: int
     request_id: str

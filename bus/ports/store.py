@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from typing import Protocol
 
 from bus.audit.fact import Fact
@@ -28,6 +29,17 @@ from bus.ports.rows import (
 from bus.process.state import Request, RequestState, StepKey, StepState
 
 
+class Mode(StrEnum):
+    """Whether the store may be acted on."""
+
+    #: It says what happened.
+    OPEN = "open"
+    #: It was restored: more may have happened than it says. Providers are asked about every open interaction.
+    RECONCILE = "reconcile"
+    #: All of that was asked; a person opens it.
+    ASKED = "asked"
+
+
 class Transaction(Protocol):
     """One write transaction: read with locks, decide, write, commit at the end of the ``with``."""
 
@@ -47,10 +59,13 @@ class Transaction(Protocol):
         """The rows of these agencies; one that has none yet has the defaults."""
 
     def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
-        """Ready steps of an agency, earliest deadline first."""
+        """Ready steps of an agency, earliest deadline first, their requests locked.
+
+        Those of requests that another transaction holds are left out: it sees them itself.
+        """
 
     def desk_row(self, request_key: int, step: StepKey) -> DeskRow | None:
-        """The desk row of a step."""
+        """The desk row of a step; no clerk takes or gives it back before the end."""
 
     def submission(self, consumer: str, submission_key: str) -> Submission | None:
         """What was accepted under this key."""
@@ -119,7 +134,8 @@ class Store(Protocol):
     ) -> tuple[Disclosure, ...]:
         """Who was told what, oldest first, behind ``after`` and before the instant ``until``.
 
-        ``agency`` is either party. A fact whose transaction began earlier may become visible behind one that was read.
+        ``agency`` is either party. Facts that an open transaction may yet precede are left out until it has ended, so
+        that nothing ever becomes visible behind a place that was read.
         """
 
     def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
@@ -147,7 +163,7 @@ class Store(Protocol):
         """How many messages wait to be published."""
 
     def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
-        """The consumer's feed after a cursor, with the bytes."""
+        """The consumer's feed after a cursor, with the bytes; nothing becomes visible behind one that was read."""
 
     def uncollected(self, consumer: str, *, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
         """What its consumer has not acknowledged of the feed, oldest first, with the bytes."""
@@ -214,6 +230,30 @@ class Store(Protocol):
 
     def save_epoch(self, epoch: str) -> None:
         """A new epoch began."""
+
+    def be_present(self, process: str, settled_to: Instant) -> None:
+        """This process manager is there now, and has settled all that it was handed before ``settled_to``.
+
+        Those that were not seen for a day are forgotten.
+        """
+
+    def presences(self, since: Instant) -> dict[str, Instant]:
+        """Process -> up to when it has settled, of the process managers that were seen at ``since`` or later."""
+
+    def leave(self, process: str) -> None:
+        """This process manager holds nothing any more."""
+
+    def mode(self) -> Mode:
+        """Whether it may be acted on."""
+
+    def save_mode(self, mode: Mode, *, was: Mode, act: Act | None = None) -> bool:
+        """Compare-and-set: from one of the modes of a restored store to another; who did it is kept with it."""
+
+    def begin_reconcile(self, act: Act) -> None:
+        """It was restored: its mode says so, and what it was about to send is forgotten; who did it is kept with it."""
+
+    def unanswered(self) -> int:
+        """How many sent interactions (desks left out) wait for the answer to what was asked or sent last."""
 
     def installation(self) -> str:
         """The id that this store got when it was made."""

@@ -129,6 +129,9 @@ class _WatchedConsumer:
         self._broker.before_acknowledging(deliveries)
         self._consumer.acknowledge(deliveries)
 
+    def age(self) -> Milliseconds:
+        return self._consumer.age()
+
     def pause(self, channel: Channel) -> None:
         self._consumer.pause(channel)
 

@@ -1,0 +1,296 @@
+"""One connection to RabbitMQ, on a thread that does nothing but the socket work of all connections of a broker.
+
+Nothing here waits without a bound: whoever asks this thread from another gives up after a time, and a connection that
+does not answer is cut off, not closed with a hand-shake that might hang.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pika  # type: ignore[import-untyped]
+import tenacity
+from pika import exceptions
+from pika.adapters.select_connection import IOLoop, SelectConnection  # type: ignore[import-untyped]
+
+from bus.brokers.rabbitmq_address import Address, Login
+from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
+from bus.logs import bind
+
+#: Number of the one channel of AMQP on each connection.
+NUMBER: Final = 1
+#: Seconds for which a new connection is tried again before its asker is told.
+PATIENCE: Final = 3.0
+#: Seconds for a connection to say goodbye before it is cut off.
+FAREWELL: Final = 3.0
+
+_log = bind()
+
+
+class LoginRefusedError(BrokerUnavailableError):
+    """The broker does not let this user in; trying again at once cannot help."""
+
+
+class IoThread:
+    """A daemon thread with one loop. Any thread may hand it work."""
+
+    def __init__(self, name: str) -> None:
+        # What happens to a connection is told once, by us; pika would tell the same several times over.
+        logging.getLogger("pika").setLevel(logging.CRITICAL)
+        self._loop: Any = IOLoop()
+        self._links: set[Link] = set()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=f"rabbitmq {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def loop(self) -> Any:
+        """The loop of pika."""
+        return self._loop
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether what is handed over will still be done."""
+        return self._thread.is_alive()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the asker is this very thread, and must not wait for it."""
+        return threading.current_thread() is self._thread
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Do this on the thread, soon."""
+        self._loop.add_callback_threadsafe(work)
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do this on the thread, which is the asker's own, after so many seconds."""
+        self._loop.call_later(seconds, work)
+
+    def watch(self, link: Link) -> None:
+        """Cut the connection off should the thread run into an error that nobody expected."""
+        self._links.add(link)
+
+    def forget(self, link: Link) -> None:
+        """The connection is gone."""
+        self._links.discard(link)
+
+    def stop(self) -> None:
+        """End the thread, once its connections have said goodbye or were cut off. A second time does nothing."""
+        if self._stopped or self.is_here:
+            return
+        self._stopped = True
+        until = time.monotonic() + FAREWELL
+        self.call(lambda: self._wind_up(until))
+        self._thread.join(2 * FAREWELL)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _wind_up(self, until: float) -> None:
+        late = time.monotonic() - until
+        if late > 0:
+            for link in tuple(self._links):
+                link.cut("The broker is closed.")
+        # One that was cut off still has to let go of its socket, here.
+        if self._links and late < 1:
+            self.later(0.01, lambda: self._wind_up(until))
+        else:
+            self._loop.stop()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                self._loop.start()
+            except Exception as error:  # noqa: BLE001
+                # It came out of one connection, and nobody knows in what state that is: all begin anew.
+                _log.error("unexpected_error", error=error)
+                for link in tuple(self._links):
+                    link.cut("The connection was given up after an unexpected error.")
+
+
+class Link(SelectConnection):  # type: ignore[misc]
+    """A connection of pika, with what its public face lacks."""
+
+    def leave(self) -> None:
+        """Say goodbye; cut off if the broker does not answer that."""
+        if self.is_open:
+            self.close()
+        self.ioloop.call_later(FAREWELL, lambda: self.cut("It did not say goodbye."))
+
+    def cut(self, why: str) -> None:
+        """Break off without a hand-shake: a broker that is blocked or unreachable would never answer it."""
+        if not self.is_closed:
+            self._terminate_stream(exceptions.AMQPConnectionError(why))
+
+    def emit(self, frames: bytes) -> None:
+        """Send marshalled frames, all in one."""
+        self._output_marshaled_frames((frames,))
+
+
+#: Called on the I/O thread once, with the reason, when a connection that stood is gone.
+Lost = Callable[[BaseException], None]
+
+
+class Connector:
+    """Makes connections to one broker, whichever of its nodes answers."""
+
+    def __init__(self, io: IoThread, address: Address, login: Login) -> None:
+        self.io = io
+        self.address = address
+        self.login = login
+        self._context = _context(login.ca) if address.is_tls else None
+
+    def connect(self, purpose: str, lost: Lost) -> Link:
+        """A connection that stands. BrokerUnavailableError when none did within seconds."""
+        attempts = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(PATIENCE),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
+            retry=tenacity.retry_if_exception(_may_pass),
+            reraise=True,
+        )
+        link: Link = attempts(self._try_nodes, purpose, lost)
+        return link
+
+    def _try_nodes(self, purpose: str, lost: Lost) -> Link:
+        nodes = random.sample(self.address.nodes, len(self.address.nodes))
+        refusal: BrokerUnavailableError | None = None
+        for host, port in nodes:
+            try:
+                return self._open(host, port, purpose, lost)
+            except BrokerUnavailableError as error:
+                refusal = error
+        if refusal is None:
+            raise TypeError("an address without a node")
+        raise refusal
+
+    def _open(self, host: str, port: int, purpose: str, lost: Lost) -> Link:
+        if not self.io.is_alive:
+            raise BrokerUnavailableError("The broker is closed.", mend="Make a new one.")
+        opened: Future[Link] = Future()
+        self.io.call(lambda: self._start(host, port, purpose, opened, lost))
+        # The sum of its parts is bounded by the same time; this one is for what pika does not bound, such as names.
+        link: Link = answer(opened, self.login.timeout + 1, f"{host}:{port}", give_up=None)
+        return link
+
+    def _start(self, host: str, port: int, purpose: str, opened: Future[Link], lost: Lost) -> None:
+        handed_over: list[Link] = []
+
+        def stands(link: Link) -> None:
+            if tell(opened, link):
+                handed_over.append(link)
+            else:
+                link.cut("Its asker has given up.")
+
+        def fails(link: Link | None, error: BaseException) -> None:
+            if link is not None:
+                self.io.forget(link)
+            fail(opened, self._refusal(host, port, error))
+
+        def ends(link: Link, error: BaseException) -> None:
+            self.io.forget(link)
+            if handed_over:
+                lost(error)
+
+        try:
+            parameters = self._parameters(host, port, purpose)
+            self.io.watch(Link(parameters, stands, fails, ends, custom_ioloop=self.io.loop))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the asker must be told
+            fails(None, error)
+
+    def _parameters(self, host: str, port: int, purpose: str) -> Any:
+        """Made anew for each connection, because pika writes what was negotiated into them."""
+        return pika.ConnectionParameters(
+            host=host,
+            port=port,
+            virtual_host=self.address.vhost,
+            credentials=pika.PlainCredentials(self.login.user, self.login.password, erase_on_connect=True),
+            heartbeat=self.login.heartbeat,
+            connection_attempts=1,
+            socket_timeout=self.login.timeout,
+            stack_timeout=self.login.timeout,
+            # The publisher itself gives up sooner where something waits.
+            blocked_connection_timeout=60,
+            client_properties={"connection_name": f"{self.login.name} {purpose}"},
+            ssl_options=pika.SSLOptions(self._context, host) if self._context is not None else None,
+        )
+
+    def _refusal(self, host: str, port: int, error: BaseException) -> BrokerUnavailableError:
+        causes = [error, *getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args]
+        refused = (
+            exceptions.ProbableAuthenticationError,
+            exceptions.AuthenticationError,
+            exceptions.ProbableAccessDeniedError,
+        )
+        if any(isinstance(cause, refused) or "ACCESS_REFUSED" in repr(cause) for cause in causes):
+            return LoginRefusedError(
+                f"The broker at {host}:{port} does not let the user {self.login.user!r} in.",
+                mend=f"Check user, password and the user's rights in the virtual host {self.address.vhost!r}.",
+            )
+        return BrokerUnavailableError(
+            f"The broker at {host}:{port} cannot be reached ({_kind(causes)}).",
+            mend=f"See that it runs, that it has a virtual host {self.address.vhost!r}, and that this machine may "
+            "connect to it.",
+        )
+
+
+def tell(future: Future[Any], value: Any) -> bool:
+    """Answer; False if nobody waits for it any more."""
+    try:
+        future.set_result(value)
+    except InvalidStateError:
+        return False
+    return True
+
+
+def fail(future: Future[Any], error: BaseException) -> None:
+    """Answer with an error, unless it was answered or nobody waits for it any more."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+def answer(future: Future[Any], seconds: float, where: str, *, give_up: Callable[[], None] | None) -> Any:
+    """What the I/O thread answers; BrokerUnavailableError, after giving up, when it does not in time."""
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        if not future.cancel():
+            # It came at the last moment.
+            return future.result()
+        if give_up is not None:
+            give_up()
+        raise BrokerUnavailableError(
+            f"The broker ({where}) did not answer within {seconds:g} s.", mend="It will be asked again."
+        ) from None
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, BrokerUnavailableError) and not isinstance(error, LoginRefusedError)
+
+
+def _kind(causes: list[Any]) -> str:
+    innermost = [cause for cause in causes if isinstance(cause, BaseException)][-1]
+    inner = getattr(innermost, "exception", None) or innermost
+    return type(inner).__name__
+
+
+def _context(ca: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except OSError as error:
+        fault = Fault(
+            code="unreadable-ca",
+            message="The certificates of the authorities that vouch for the broker cannot be read.",
+            mend="Give a PEM file that this user may read.",
+            file=str(ca),
+        )
+        raise ConfigurationError((fault,)) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

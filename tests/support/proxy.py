@@ -1,0 +1,111 @@
+"""A network that misbehaves: a TCP proxy in front of one server, whose links can be slowed, silenced or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from typing import Final
+
+_CHUNK: Final = 65_536
+
+
+class Weather(StrEnum):
+    """What the proxy does with the bytes that come from now on, in both directions."""
+
+    FAIR = "fair"
+    #: It takes them and passes nothing on, and says nothing: a cable that was pulled.
+    BLACK_HOLE = "black-hole"
+    #: It passes them on late.
+    SLOW = "slow"
+    #: It passes them on a few at a time.
+    TRICKLE = "trickle"
+
+
+class Proxy:
+    """Listens on ``port`` of ``host``, with encryption if ``tls`` is given; what it passes on has none."""
+
+    def __init__(self, target: str, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self._target = target.rpartition(":")
+        self.host = host
+        self._tls = tls
+        self.weather = Weather.FAIR
+        #: Connections that were taken so far.
+        self.connections = 0
+        self.port = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._listens = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        assert self._listens.wait(10)
+
+    def reset(self) -> None:
+        """Break every link at once, without a goodbye."""
+        self._loop.call_soon_threadsafe(self._break_all)
+
+    def close(self) -> None:
+        """Break every link and listen no more."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _break_all(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._link, self.host, 0, ssl=self._tls)
+        self.port = server.sockets[0].getsockname()[1]
+        self._listens.set()
+        await self._stop.wait()
+        server.close()
+        self._break_all()
+        links = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in links:
+            task.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        there_reader, there_writer = await asyncio.open_connection(self._target[0], int(self._target[2]))
+        self._writers |= {writer, there_writer}
+        try:
+            await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer))
+        except asyncio.CancelledError:
+            # The proxy closes; asyncio would tell of a link that was cancelled as of an error.
+            pass
+        finally:
+            for end in (writer, there_writer):
+                self._writers.discard(end)
+                end.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                if self.weather is Weather.BLACK_HOLE:
+                    continue
+                if self.weather is Weather.SLOW:
+                    await asyncio.sleep(0.05)
+                step = 64 if self.weather is Weather.TRICKLE else _CHUNK
+                for start in range(0, len(data), step):
+                    writer.write(data[start : start + step])
+                    await writer.drain()
+                    if self.weather is Weather.TRICKLE:
+                        await asyncio.sleep(0.001)
+        # Half a link is none.
+        writer.transport.abort()
+
+
+@contextmanager
+def proxy(target: str, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    """A proxy before ``target``, which is ``host:port``; gone after the block."""
+    made = Proxy(target, host=host, tls=tls)
+    try:
+        yield made
+    finally:
+        made.close()
