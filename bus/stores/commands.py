@@ -6,15 +6,28 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Insert, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bus.message.instant import Instant
-from bus.ports import Act, AgencyRow, Changes, DeskRow, FailureRow, Payload
+from bus.message.instant import DAY, Instant
+from bus.ports import Act, AgencyRow, Changes, DeskRow, FailureRow, Mode, Payload
 from bus.process.decision import FailureClosed
 from bus.stores import queries, rows, seldom_rows
+from bus.stores.locks import Lock
 from bus.stores.schema import act as act_table
-from bus.stores.schema import agency, definition, desk, desk_claim, failure, outbox, payload, result, setting, token
+from bus.stores.schema import (
+    agency,
+    definition,
+    desk,
+    desk_claim,
+    failure,
+    outbox,
+    payload,
+    presence,
+    result,
+    setting,
+    token,
+)
 
 
 def _named(table: Table, row: rows.Row) -> dict[str, Any]:
@@ -24,6 +37,16 @@ def _named(table: Table, row: rows.Row) -> dict[str, Any]:
 def _insert(connection: Connection, table: Table, values: Sequence[rows.Row]) -> None:
     if values:
         connection.execute(insert(table), [_named(table, row) for row in values])
+
+
+def _insert_new(connection: Connection, table: Table, row: rows.Row) -> bool:
+    """Insert a row; False if one with the same key is there, also one that came at this very moment."""
+    fresh = _dialect(connection.dialect.name).insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(fresh, _named(table, row)).first() is not None
+
+
+def _dialect(name: str) -> Any:
+    return postgresql if name == "postgresql" else sqlite
 
 
 def _save(
@@ -38,7 +61,7 @@ def _save(
 
 @cache
 def _upsert(dialect: str, table: Table, by: tuple[str, ...], kept: tuple[str, ...]) -> Insert:
-    upsert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    upsert = _dialect(dialect).insert(table)
     replaced = {column.name: upsert.excluded[column.name] for column in table.columns}
     for name in (*by, *kept):
         del replaced[name]
@@ -56,7 +79,6 @@ def write(connection: Connection, changes: Changes) -> None:
         connection, failure, [seldom_rows.failure_row(row) for row in sorted(changes.failures, key=lambda row: row.key)]
     )
     save_desk(connection, changes.desk)
-    save_agencies(connection, [row for _, row in changes.agencies])
 
 
 def close_failures(connection: Connection, closed: Sequence[tuple[int, FailureClosed, Instant]]) -> None:
@@ -90,16 +112,6 @@ def save_desk(connection: Connection, tasks: Sequence[DeskRow]) -> None:
     )
 
 
-def save_agencies(connection: Connection, agencies: Sequence[AgencyRow]) -> None:
-    """Insert or replace."""
-    _save(
-        connection,
-        agency,
-        [seldom_rows.agency_row(row) for row in sorted(agencies, key=lambda row: row.agency)],
-        ["agency"],
-    )
-
-
 # --- alone ----------------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +123,9 @@ def confirm(connection: Connection, keys: Collection[int]) -> None:
 def collect(connection: Connection, consumer: str, keys: Collection[int], now: Instant) -> int:
     """Mark results of this consumer as collected; how many were not before."""
     theirs = and_(result.c.consumer == consumer, result.c.key.in_(sorted(keys)), result.c.collected_at.is_(None))
-    return connection.execute(update(result).where(theirs).values(collected_at=now)).rowcount
+    # Locked in one order, so that two who say the same at once wait for one another and not in a circle.
+    locked = select(result.c.key).where(theirs).order_by(result.c.key).with_for_update()
+    return connection.execute(update(result).where(result.c.key.in_(locked)).values(collected_at=now)).rowcount
 
 
 def claim(connection: Connection, key: int, clerk: str, draft: Payload | None, now: Instant) -> bool:
@@ -119,7 +133,7 @@ def claim(connection: Connection, key: int, clerk: str, draft: Payload | None, n
 
     Taking an open task is recorded: from then on the clerk may read a person's data.
     """
-    was = queries.desk_row(connection, key)
+    was = queries.desk_row(connection, key, lock=True)
     may = or_(desk.c.state == "open", and_(desk.c.state == "claimed", desk.c.clerk == clerk))
     values: dict[str, Any] = {"state": "claimed", "clerk": clerk, "changed_at": now}
     if draft is not None:
@@ -157,15 +171,20 @@ def close_failure(connection: Connection, key: int, how: str, now: Instant) -> b
 def save_agency(connection: Connection, row: AgencyRow, expected: AgencyRow | None) -> bool:
     """Replace the row if it is what was expected; an agency without a row has the defaults."""
     defaults = AgencyRow(agency=row.agency)
-    found = queries.agencies(connection, [row.agency]).get(row.agency, defaults)
-    if found != (expected or defaults):
+    found = queries.agencies(connection, [row.agency], lock=True).get(row.agency)
+    if (found or defaults) != (expected or defaults):
         return False
-    save_agencies(connection, [row])
+    values = seldom_rows.agency_row(row)
+    if found is None:
+        return _insert_new(connection, agency, values)
+    connection.execute(update(agency).where(agency.c.agency == row.agency).values(_named(agency, values)))
     return True
 
 
 def note_act(connection: Connection, act: Act, now: Instant) -> None:
-    """Keep what somebody did, in the transaction that does it."""
+    """Keep what somebody did, at the end of the transaction that does it; keys follow the commits."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(int(Lock.ACTS))))
     done = {"at": now, "actor": act.actor, "what": act.what, "target": act.target, "reason": act.reason}
     connection.execute(insert(act_table).values(done))
 
@@ -173,12 +192,36 @@ def note_act(connection: Connection, act: Act, now: Instant) -> None:
 def save_definition(connection: Connection, revision: str, closure: bytes) -> None:
     """Keep a closure under its hash; the same again is nothing."""
     if queries.closure(connection, revision) is None:
-        _insert(connection, definition, [(revision, closure)])
+        _insert_new(connection, definition, (revision, closure))
 
 
 def save_setting(connection: Connection, name: str, value: str) -> None:
     """Set a setting of the installation."""
     _save(connection, setting, [(name, value)], ["name"])
+
+
+def be_present(connection: Connection, process: str, settled_to: Instant, now: Instant) -> None:
+    """Keep that a process manager is there, and forget those not seen for a day."""
+    connection.execute(delete(presence).where(presence.c.seen_at < now - DAY))
+    _save(connection, presence, [(process, now, settled_to)], ["process"])
+
+
+def leave(connection: Connection, process: str) -> None:
+    """Forget a process manager."""
+    connection.execute(delete(presence).where(presence.c.process == process))
+
+
+def move_setting(connection: Connection, name: str, was: str, now: str) -> bool:
+    """Compare-and-set of a setting that is there."""
+    found = and_(setting.c.name == name, setting.c.value == was)
+    return connection.execute(update(setting).where(found).values(value=now)).rowcount == 1
+
+
+def begin_reconcile(connection: Connection) -> None:
+    """The store was restored. What it was about to send may have been sent, answered and overtaken since."""
+    connection.execute(delete(outbox))
+    connection.execute(delete(presence))
+    save_setting(connection, "mode", Mode.RECONCILE)
 
 
 def save_token(connection: Connection, token_hash: str, user: str, role: str, agency: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select, text, tuple_, union
+from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select, text, tuple_, union, union_all
 
 from bus.errors import NotFoundError
 from bus.message.instant import Instant
@@ -19,10 +19,9 @@ from bus.ports import (
     Line,
     Place,
     ResultRow,
-    StepRef,
     Submission,
 )
-from bus.process.state import ALIVE, RequestState, StepKey, StepState
+from bus.process.state import ALIVE, AWAITING, RequestState, StepKey, StepState
 from bus.stores import rows, seldom_rows
 from bus.stores.schema import (
     IS_DISCLOSING,
@@ -39,6 +38,7 @@ from bus.stores.schema import (
     fact,
     failure,
     payload,
+    presence,
     request,
     result,
     setting,
@@ -79,9 +79,13 @@ def key_of(connection: Connection, request_id: str) -> int:
 
 def find(connection: Connection, id_or_tracking: str) -> str | None:
     """The request that an id or a tracking code names."""
-    by_tracking = select(submission.c.request_key).where(submission.c.tracking == id_or_tracking)
-    named = or_(request.c.id == id_or_tracking, request.c.key.in_(by_tracking))
-    return connection.scalar(select(request.c.id).where(named))
+    # Two questions: with "or" between them PostgreSQL would look at every request.
+    by_id = select(request.c.id).where(request.c.id == id_or_tracking)
+    named = select(request.c.id).join_from(submission, request, submission.c.request_key == request.c.key)
+    found: str | None = connection.scalar(
+        union_all(by_id, named.where(submission.c.tracking == id_or_tracking)).limit(1)
+    )
+    return found
 
 
 def versions(connection: Connection, request_ids: Collection[str]) -> dict[str, int]:
@@ -194,38 +198,13 @@ def alive_requests(connection: Connection, after: int, most: int) -> tuple[str, 
 
 def open_revisions(connection: Connection) -> set[str]:
     """Revisions of requests that live, or whose steps are not final yet."""
+    # Two questions: with "or" between them PostgreSQL would look at every request.
     moving = select(step.c.request_key).where(_IS_MOVING)
-    needed = or_(request.c.state.in_(_ALIVE), request.c.key.in_(moving))
-    return set(connection.scalars(select(request.c.revision).where(needed).distinct()))
+    of_alive = select(request.c.revision).where(request.c.state.in_(_ALIVE))
+    return set(connection.scalars(union(of_alive, select(request.c.revision).where(request.c.key.in_(moving)))))
 
 
 # --- agencies and their steps ---------------------------------------------------------------------------------------
-
-
-def ready(connection: Connection, name: str, most: int) -> tuple[StepRef, ...]:
-    """Ready steps of an agency, earliest deadline first, those without one last."""
-    earliest = (
-        select(step.c.request_key, step.c.step, step.c.item, step.c.kind, step.c.agency, step.c.expires_at)
-        .where(step.c.agency == name, step.c.state == str(StepState.READY), _IS_MOVING)
-        .order_by(step.c.expires_at.nulls_last(), step.c.request_key)
-        .limit(most)
-        .subquery()
-    )
-    query = (
-        select(request.c.id, earliest)
-        .join_from(earliest, request, request.c.key == earliest.c.request_key)
-        .order_by(earliest.c.expires_at.nulls_last(), earliest.c.request_key)
-    )
-    return tuple(
-        StepRef(
-            request_id=row.id,
-            request_key=row.request_key,
-            step=rows.step_key(row.step, row.item, row.kind),
-            agency=row.agency,
-            expires_at=row.expires_at,
-        )
-        for row in connection.execute(query)
-    )
 
 
 def counts(connection: Connection, state: StepState) -> dict[str, int]:
@@ -236,9 +215,19 @@ def counts(connection: Connection, state: StepState) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(query.group_by(step.c.agency))}
 
 
-def agencies(connection: Connection, names: Collection[str] | None = None) -> dict[str, AgencyRow]:
-    """The rows of these agencies, or of all."""
+def unanswered(connection: Connection) -> int:
+    """How many rows wait for the answer of a provider; those of desks left out."""
+    waiting = step.c.state.in_([str(state) for state in sorted(AWAITING)])
+    query = select(func.count()).select_from(step).where(waiting, _IS_MOVING, step.c.desk.is_(False))
+    return connection.scalar(query.where(step.c.answer_at.is_not(None))) or 0
+
+
+def agencies(
+    connection: Connection, names: Collection[str] | None = None, *, lock: bool = False
+) -> dict[str, AgencyRow]:
+    """The rows of these agencies, or of all; locked in the order of their names."""
     query = select(agency) if names is None else select(agency).where(agency.c.agency.in_(list(names)))
+    query = query.order_by(agency.c.agency).with_for_update() if lock else query
     return {row.agency: seldom_rows.agency_of(row) for row in connection.execute(query)}
 
 
@@ -340,14 +329,16 @@ def desk_claims(connection: Connection, request_id: str) -> tuple[DeskClaim, ...
     )
 
 
-def desk_row(connection: Connection, key: int) -> DeskRow | None:
+def desk_row(connection: Connection, key: int, *, lock: bool = False) -> DeskRow | None:
     """One task of a desk."""
-    return _only(seldom_rows.desk_of(row) for row in connection.execute(select(desk).where(desk.c.key == key)))
+    query = select(desk).where(desk.c.key == key)
+    query = query.with_for_update() if lock else query
+    return _only(seldom_rows.desk_of(row) for row in connection.execute(query))
 
 
 def desk_row_of(connection: Connection, request_key: int, key: StepKey) -> DeskRow | None:
-    """The desk's task of a step."""
-    query = select(desk).where(_of_step(desk, request_key, key))
+    """The desk's task of a step, locked."""
+    query = select(desk).where(_of_step(desk, request_key, key)).with_for_update()
     return _only(seldom_rows.desk_of(row) for row in connection.execute(query))
 
 
@@ -377,6 +368,12 @@ def failure_row(connection: Connection, key: int) -> FailureRow | None:
 def closure(connection: Connection, revision: str) -> bytes | None:
     """The bytes of a definition's closure."""
     return connection.scalar(select(definition.c.closure).where(definition.c.revision == revision))
+
+
+def presences(connection: Connection, since: Instant) -> dict[str, Instant]:
+    """Process -> up to when it has settled, of those seen since."""
+    query = select(presence.c.process, presence.c.settled_to).where(presence.c.seen_at >= since)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def setting_value(connection: Connection, name: str) -> str | None:

@@ -5,16 +5,17 @@ The same functions read rows of the driver (0 and 1 for flags) and of SQLAlchemy
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
 
 from bus.audit.fact import Fact
+from bus.errors import StaleVersionError
 from bus.message.channel import Channel
 from bus.message.reply import Effect
-from bus.ports import OutboxRow, Payload, ResultRow, Submission
+from bus.ports import OutboxRow, Payload, Received, ResultRow, StepRef, Submission
 from bus.process.state import Kind, Request, RequestState, Step, StepKey, StepState, Superseded
 
 #: One row, positional.
@@ -55,7 +56,7 @@ def request_row(request: Request) -> Row:
         request.service,
         request.revision,
         request.purpose,
-        int(request.test),
+        request.test,
         request.data_id,
         state,
         intended,
@@ -84,6 +85,10 @@ def request_changes(request: Request) -> Row:
 
 #: The columns of ``request`` that change after it was accepted.
 CHANGING = ("state", "intended", "version", "head", "ended_at", "deadline_at", "warn_at", "conditions", "due")
+
+
+#: The columns that name a ready step.
+READY = ("id", "request_key", "step", "item", "kind", "agency", "expires_at")
 
 
 def request_of(row: Row, steps: Mapping[StepKey, Step]) -> Request:
@@ -128,7 +133,7 @@ def step_row(request_key: int, step: Step) -> Row:
         step.answered,
         step.resends,
         step.reason,
-        int(step.left_behind),
+        step.left_behind,
         step.first_sent,
         step.sent_edit,
         step.journal_id,
@@ -149,7 +154,7 @@ def step_row(request_key: int, step: Step) -> Row:
         step.changed_by,
         step.changed_at,
         step.agency,
-        int(step.desk),
+        step.desk,
     )
 
 
@@ -194,6 +199,22 @@ def step_of(row: Row) -> Step:
         agency=agency,
         desk=bool(desk),
     )
+
+
+def requests_of(found: Sequence[Row], found_steps: Iterable[Row]) -> list[Request]:
+    """Requests of their rows, each with its steps, in the order of the first."""
+    steps: dict[int, dict[StepKey, Step]] = {row[0]: {} for row in found}
+    for row in found_steps:
+        step = step_of(row)
+        steps[row[0]][step.key] = step
+    return [request_of(row, steps[row[0]]) for row in found]
+
+
+def step_ref(row: Row) -> StepRef:
+    """What the dispatcher takes, of the columns of `READY`."""
+    request_id, request_key, step, item, kind, agency, expires_at = row
+    key = step_key(step, item, kind)
+    return StepRef(request_id=request_id, request_key=request_key, step=key, agency=agency, expires_at=expires_at)
 
 
 def fact_row(request_key: int, fact: Fact) -> Row:
@@ -285,6 +306,20 @@ def payload_row(payload: Payload) -> Row:
     return payload.id, payload.request_key, None, payload.bytes
 
 
+def inbox_row(received: Received) -> tuple[Any, ...]:
+    """A row of ``inbox``."""
+    return received.request_key, received.source, received.message_id, received.digest
+
+
+def which_are_new(received: Sequence[Row], inserted: Collection[Row]) -> tuple[bool, ...]:
+    """Of rows in the order of a batch, which were inserted; the same one twice is new once."""
+    left, told = set(inserted), []
+    for row in received:
+        told.append(row in left)
+        left.discard(row)
+    return tuple(told)
+
+
 def outbox_row(row: OutboxRow) -> Row:
     """A row of ``outbox`` that nobody leases."""
     return row.key, row.channel, row.message_id, row.type, row.correlation_id, row.payload_id, row.request_key, None
@@ -330,4 +365,20 @@ def result_of(row: Row) -> ResultRow:
         payload_id=payload_id,
         created_at=created_at,
         collected_at=collected_at,
+    )
+
+
+def results_behind(last: int, results: Sequence[ResultRow]) -> list[Row]:
+    """Rows of ``result`` with keys behind the last one: each its own, or a greater one where it must be."""
+    placed: list[Row] = []
+    for row in sorted(results, key=lambda row: row.key):
+        last = max(row.key, last + 1)
+        placed.append((last, *result_row(row)[1:]))
+    return placed
+
+
+def overtaken(stale: int, updates: int) -> StaleVersionError:
+    """What to raise where so many of the requests to update are not as they were read."""
+    return StaleVersionError(
+        f"{stale} of {updates} requests are not in the version that was read.", mend="Load them again and decide again."
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select
 
-from bus.message.instant import Instant
+from bus.audit.fact import Fact
+from bus.message.instant import Instant, Milliseconds
 from bus.ports import (
     Act,
     AgencyRow,
@@ -18,45 +19,18 @@ from bus.ports import (
     Disclosure,
     FailureRow,
     Line,
+    Mode,
+    OutboxRow,
     Payload,
     Place,
     ResultRow,
-    StepRef,
     Submission,
     Transaction,
 )
-from bus.process.state import RequestState, StepKey, StepState
-from bus.stores import commands, queries, recount
+from bus.process.state import Request, RequestState, StepState
+from bus.stores import commands, queries, recount, rows
 from bus.stores.schema import outbox
-
-
-class SqlTransaction:
-    """The part of a write transaction that is the same for every dialect."""
-
-    def __init__(self, connection: Connection, now: Instant) -> None:
-        self._connection = connection
-        self._now = now
-
-    def now(self) -> Instant:
-        """The store's clock, read when the transaction had begun."""
-        return self._now
-
-    def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
-        """The rows of these agencies; one that has none yet has the defaults."""
-        found = queries.agencies(self._connection, names)
-        return {name: found.get(name) or AgencyRow(agency=name) for name in sorted(names)}
-
-    def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
-        """Ready steps of an agency, earliest deadline first."""
-        return queries.ready(self._connection, agency, most)
-
-    def desk_row(self, request_key: int, step: StepKey) -> DeskRow | None:
-        """The desk row of a step."""
-        return queries.desk_row_of(self._connection, request_key, step)
-
-    def submission(self, consumer: str, submission_key: str) -> Submission | None:
-        """What was accepted under this key."""
-        return queries.submission_under(self._connection, consumer, submission_key)
+from bus.stores.sql_transaction import HotStatements, SqlTransaction
 
 
 class SqlStore(ABC):
@@ -64,6 +38,9 @@ class SqlStore(ABC):
 
     #: Added to the clock; only tests set it.
     offset: int = 0
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:
@@ -74,14 +51,56 @@ class SqlStore(ABC):
         """A connection in a write transaction, committed at the end, rolled back on an exception."""
 
     @abstractmethod
+    def hot(self, connection: Connection) -> HotStatements:
+        """The hot statements on this connection."""
+
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """A write transaction over batches."""
+        """A write transaction; an exception rolls back; StoreUnavailableError if it cannot begin or commit."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with self.writing() as connection:
+            yield SqlTransaction(connection, self.hot(connection), self.now())
+
+    def reading_at_length(self) -> AbstractContextManager[Connection]:
+        """As `reading`, for what reads whole tables."""
+        return self.reading()
 
     def now(self) -> Instant:
         """The wall clock in milliseconds; it goes back when somebody sets the machine's clock back."""
         return time.time_ns() // 1_000_000 + self.offset
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self.engine.dispose()
+
     # --- requests ---------------------------------------------------------------------------------------------------
+
+    def request(self, request_id: str) -> Request | None:
+        """One request with its steps."""
+        with self.reading() as connection:
+            return self.hot(connection).peek(request_id)
+
+    def facts(self, request_id: str) -> tuple[Fact, ...]:
+        """All facts of a request, in order."""
+        with self.reading() as connection:
+            return self.hot(connection).facts(request_id)
+
+    def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
+        """Bytes by payload id."""
+        with self.reading() as connection:
+            return self.hot(connection).payloads(ids)
+
+    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
+        """Requests with a timer due at ``now``, earliest first."""
+        with self.reading() as connection:
+            return self.hot(connection).due(now, most)
+
+    def next_due(self) -> Instant | None:
+        """The earliest timer of all."""
+        with self.reading() as connection:
+            return self.hot(connection).next_due()
 
     def find(self, id_or_tracking: str) -> str | None:
         """The request id that an id or a canonical tracking code names."""
@@ -164,7 +183,7 @@ class SqlStore(ABC):
 
     def recount(self) -> tuple[str, ...]:
         """What does not add up, one sentence each; empty if all is well."""
-        with self.reading() as connection:
+        with self.reading_at_length() as connection:
             return recount.recount(connection)
 
     # --- agencies ---------------------------------------------------------------------------------------------------
@@ -207,6 +226,12 @@ class SqlStore(ABC):
         if keys:
             with self.writing() as connection:
                 commands.confirm(connection, keys)
+
+    def leftovers(self, before: int, most: int, lease: Milliseconds) -> tuple[tuple[OutboxRow, bytes], ...]:
+        """Outbox rows with keys below ``before`` that nobody leases, leased to the caller, with their bytes."""
+        with self.writing() as connection:
+            leased = self.hot(connection).lease(before, most, self.now(), lease)
+        return tuple((rows.outbox_of(row[:-1]), row[-1]) for row in leased)
 
     def outbox_depth(self) -> int:
         """How many messages wait to be published."""
@@ -306,6 +331,44 @@ class SqlStore(ABC):
         """A new epoch began."""
         with self.writing() as connection:
             commands.save_setting(connection, "epoch", epoch)
+
+    def be_present(self, process: str, settled_to: Instant) -> None:
+        """This process manager is there, and has settled so far."""
+        with self.writing() as connection:
+            commands.be_present(connection, process, settled_to, self.now())
+
+    def presences(self, since: Instant) -> dict[str, Instant]:
+        """Process -> up to when it has settled, of those seen since."""
+        with self.reading() as connection:
+            return queries.presences(connection, since)
+
+    def leave(self, process: str) -> None:
+        """This process manager holds nothing any more."""
+        with self.writing() as connection:
+            commands.leave(connection, process)
+
+    def mode(self) -> Mode:
+        """Whether it may be acted on."""
+        with self.reading() as connection:
+            return Mode(queries.setting_value(connection, "mode") or Mode.OPEN)
+
+    def save_mode(self, mode: Mode, *, was: Mode, act: Act | None = None) -> bool:
+        """Compare-and-set: from one of the modes of a restored store to another, with the act."""
+        with self.writing() as connection:
+            moved = commands.move_setting(connection, "mode", was, mode)
+            self._note(connection, act if moved else None)
+            return moved
+
+    def begin_reconcile(self, act: Act) -> None:
+        """It was restored, with the act."""
+        with self.writing() as connection:
+            commands.begin_reconcile(connection)
+            self._note(connection, act)
+
+    def unanswered(self) -> int:
+        """How many sent interactions wait for an answer."""
+        with self.reading() as connection:
+            return queries.unanswered(connection)
 
     def installation(self) -> str:
         """The id that this store got when it was made."""

@@ -5,23 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from bus.audit.fact import Fact
 from bus.errors import ConfigurationError, Fault, StaleVersionError, StoreUnavailableError
-from bus.message.instant import Instant, Milliseconds
-from bus.ports import Changes, OutboxRow, Received, Transaction
-from bus.process.state import Request
-from bus.stores import commands, rows
+from bus.message.instant import Milliseconds
 from bus.stores import migrate as migrations
-from bus.stores import sqlite_statements as statements
-from bus.stores.sql import SqlStore, SqlTransaction
+from bus.stores.sql import SqlStore
+from bus.stores.sqlite_statements import SqliteStatements
 
 #: How long a writer waits for another one, by default.
 PATIENCE: Milliseconds = 5_000
@@ -65,45 +61,20 @@ def migrate(path: Path) -> None:
             engine.dispose()
 
 
-class SqliteTransaction(SqlTransaction):
-    """A write transaction: the whole store is locked, so that nothing read in it can change before it commits."""
-
-    def __init__(self, connection: Connection, now: Instant) -> None:
-        super().__init__(connection, now)
-        self._cursor = _cursor(connection)
-
-    def load(self, request_ids: Collection[str]) -> dict[str, Request]:
-        """These requests with all their steps, in key order; unknown ids are absent."""
-        return statements.load(self._cursor, request_ids)
-
-    def fresh(self, received: Sequence[Received]) -> tuple[bool, ...]:
-        """Records what was received; False for what was received before, byte for byte."""
-        return statements.receive(self._cursor, received)
-
-    def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
-        """Bytes by payload id."""
-        return statements.payloads(self._cursor, ids)
-
-    def write(self, changes: Changes) -> None:
-        """Write it all. StaleVersionError if a request has another version than was read."""
-        statements.write(self._cursor, changes)
-        commands.write(self._connection, changes)
-
-
 class SqliteStore(SqlStore):
     """The store in the file at ``path``, which `migrate` has made. Any thread may use it; each process has its own."""
 
     def __init__(self, path: Path, *, patience: Milliseconds = PATIENCE) -> None:
+        super().__init__(_engine(path, patience))
         self._path = path
         self._patience = patience
-        self._engine = _engine(path, patience)
         # Threads of this process queue here, and do not poll the file against one another.
         self._writer = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one committed state throughout."""
-        with _mapped(self._path), self._engine.connect() as connection, connection.begin():
+        with _mapped(self._path), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -117,56 +88,18 @@ class SqliteStore(SqlStore):
         try:
             with (
                 _mapped(self._path),
-                self._engine.connect().execution_options(writes=True) as connection,
+                self.engine.connect().execution_options(writes=True) as connection,
                 connection.begin(),
             ):
                 yield connection
         finally:
             self._writer.release()
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """A write transaction; an exception rolls back; StoreUnavailableError if it cannot begin or commit."""
-        return self._transaction()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
-        with self.writing() as connection:
-            yield SqliteTransaction(connection, self.now())
-
-    def request(self, request_id: str) -> Request | None:
-        """One request with its steps."""
-        with self.reading() as connection:
-            return statements.load(_cursor(connection), [request_id]).get(request_id)
-
-    def facts(self, request_id: str) -> tuple[Fact, ...]:
-        """All facts of a request, in order."""
-        with self.reading() as connection:
-            return statements.facts(_cursor(connection), request_id)
-
-    def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
-        """Bytes by payload id."""
-        with self.reading() as connection:
-            return statements.payloads(_cursor(connection), ids)
-
-    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
-        """Requests with a timer due at ``now``, earliest first."""
-        with self.reading() as connection:
-            return statements.due(_cursor(connection), now, most)
-
-    def next_due(self) -> Instant | None:
-        """The earliest timer of all."""
-        with self.reading() as connection:
-            return statements.next_due(_cursor(connection))
-
-    def leftovers(self, before: int, most: int, lease: Milliseconds) -> tuple[tuple[OutboxRow, bytes], ...]:
-        """Outbox rows with keys below ``before`` that nobody leases, leased to the caller, with their bytes."""
-        with self.writing() as connection:
-            leased = statements.lease(_cursor(connection), before, most, self.now(), lease)
-        return tuple((rows.outbox_of(row[:-1]), row[-1]) for row in leased)
-
-    def close(self) -> None:
-        """Let go of connections."""
-        self._engine.dispose()
+    def hot(self, connection: Connection) -> SqliteStatements:
+        """The hot statements on this connection."""
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101  # for the type; the engine below made it
+        return SqliteStatements(driver.cursor())
 
 
 def _engine(path: Path, patience: Milliseconds) -> Engine:
@@ -207,12 +140,6 @@ def _begin(connection: Connection) -> None:
     # A transaction that reads first and takes the write lock later may find that it read the past.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _cursor(connection: Connection) -> sqlite3.Cursor:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  # for the type; the engine above made it
-    return driver.cursor()
 
 
 @contextmanager

@@ -19,11 +19,10 @@ import orjson
 from sqlalchemy import Table
 
 from bus.audit.fact import Fact
-from bus.errors import StaleVersionError
 from bus.message.instant import Instant, Milliseconds
-from bus.ports import Changes, Received
-from bus.process.state import Request, Step, StepKey
-from bus.stores import rows, schema
+from bus.ports import Changes, Received, StepRef
+from bus.process.state import Request
+from bus.stores import rows, schema, seldom_rows
 
 _SIZES = (64, 16, 4, 1)
 
@@ -88,6 +87,14 @@ _LEFTOVERS = (
     " WHERE outbox.key < ? AND coalesce(outbox.lease_until, 0) <= ? ORDER BY outbox.key LIMIT ?"
 )
 
+#: The few that are taken are chosen before anything is looked up for them.
+_READY = (
+    f"SELECT {', '.join(rows.READY)} FROM (SELECT {', '.join(rows.READY[1:])} FROM step"
+    f" WHERE agency = ? AND state = 'ready' AND {schema.IS_MOVING}"
+    " ORDER BY expires_at NULLS LAST, request_key LIMIT ?) AS earliest JOIN request ON request.key = request_key"
+    " ORDER BY expires_at NULLS LAST, request_key"
+)
+
 _INSERT_INBOX = _insert(schema.inbox, "ON CONFLICT DO NOTHING RETURNING request_key, source, message_id, digest")
 _INSERT_REQUEST = _insert(schema.request)
 _INSERT_SUBMISSION = _insert(schema.submission)
@@ -100,6 +107,11 @@ _SAVE_STEP = _insert(
     f"ON CONFLICT ({', '.join(_STEP_KEY)}) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _names(schema.step, _STEP_KEY)),
 )
+_SAVE_AGENCY = _insert(
+    schema.agency,
+    "ON CONFLICT (agency) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _names(schema.agency, ["agency"])),
+)
 #: Column 1 is the key, column 2 the version that was read, and the rest is what changes.
 _UPDATE_REQUEST = _Statement(
     f"UPDATE request SET {', '.join(f'{name} = new.column{place}' for place, name in enumerate(rows.CHANGING, 3))}"
@@ -109,81 +121,90 @@ _UPDATE_REQUEST = _Statement(
 )
 
 
-def load(cursor: sqlite3.Cursor, request_ids: Collection[str]) -> dict[str, Request]:
-    """These requests with their steps, by id, in the order of their keys."""
-    found = cursor.execute(
-        f"{_REQUESTS} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY key", _among(request_ids)
-    )
-    return {request.id: request for request in _with_steps(cursor, found.fetchall())}
+class SqliteStatements:
+    """The hot statements on one connection."""
 
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
 
-def due(cursor: sqlite3.Cursor, now: Instant, most: int) -> tuple[Request, ...]:
-    """Requests whose least timer is not after ``now``, earliest first."""
-    found = cursor.execute(f"{_REQUESTS} WHERE due <= ? ORDER BY due, key LIMIT ?", (now, most))
-    return tuple(_with_steps(cursor, found.fetchall()))
+    def load(self, request_ids: Collection[str]) -> dict[str, Request]:
+        """These requests with their steps, by id, in the order of their keys; the whole store is locked anyway."""
+        found = self._cursor.execute(
+            f"{_REQUESTS} WHERE id IN (SELECT value FROM json_each(?)) ORDER BY key", _among(request_ids)
+        )
+        return {request.id: request for request in self._with_steps(found.fetchall())}
 
+    def peek(self, request_id: str) -> Request | None:
+        """One request with its steps."""
+        return self.load([request_id]).get(request_id)
 
-def next_due(cursor: sqlite3.Cursor) -> Instant | None:
-    """The least timer of all requests."""
-    found: Instant | None = cursor.execute("SELECT min(due) FROM request WHERE due IS NOT NULL").fetchone()[0]
-    return found
+    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
+        """Requests whose least timer is not after ``now``, earliest first."""
+        found = self._cursor.execute(f"{_REQUESTS} WHERE due <= ? ORDER BY due, key LIMIT ?", (now, most))
+        return tuple(self._with_steps(found.fetchall()))
 
+    def next_due(self) -> Instant | None:
+        """The least timer of all requests."""
+        sql = "SELECT min(due) FROM request WHERE due IS NOT NULL"
+        found: Instant | None = self._cursor.execute(sql).fetchone()[0]
+        return found
 
-def lease(cursor: sqlite3.Cursor, before: int, most: int, now: Instant, length: Milliseconds) -> list[rows.Row]:
-    """Outbox rows with keys below ``before`` that nobody leases at ``now``, each with its bytes; leased from now on."""
-    found = cursor.execute(_LEFTOVERS, (before, now, most)).fetchall()
-    keys = [row[0] for row in found]
-    cursor.execute(
-        "UPDATE outbox SET lease_until = ? WHERE key IN (SELECT value FROM json_each(?))", (now + length, *_among(keys))
-    )
-    return found
+    def lease(self, before: int, most: int, now: Instant, length: Milliseconds) -> Sequence[rows.Row]:
+        """Outbox rows below the key that nobody leases at ``now``, each with its bytes; leased from now on."""
+        found = self._cursor.execute(_LEFTOVERS, (before, now, most)).fetchall()
+        self._cursor.execute(
+            "UPDATE outbox SET lease_until = ? WHERE key IN (SELECT value FROM json_each(?))",
+            (now + length, *_among(row[0] for row in found)),
+        )
+        return found
 
+    def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
+        """Ready steps of an agency, earliest deadline first, those without one last."""
+        return tuple(map(rows.step_ref, self._cursor.execute(_READY, (agency, most)).fetchall()))
 
-def _with_steps(cursor: sqlite3.Cursor, found: Sequence[rows.Row]) -> list[Request]:
-    steps: dict[int, dict[StepKey, Step]] = {row[0]: {} for row in found}
-    for row in cursor.execute(_STEPS, _among(steps)).fetchall():
-        step = rows.step_of(row)
-        steps[row[0]][step.key] = step
-    return [rows.request_of(row, steps[row[0]]) for row in found]
+    def facts(self, request_id: str) -> tuple[Fact, ...]:
+        """All facts of a request, in order."""
+        found = self._cursor.execute(_FACTS, (request_id,)).fetchall()
+        return tuple(rows.fact_of(request_id, row) for row in found)
 
+    def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
+        """Bytes by payload id; unknown ids are absent."""
+        sql = "SELECT id, bytes FROM payload WHERE id IN (SELECT value FROM json_each(?))"
+        return dict(self._cursor.execute(sql, _among(ids)).fetchall())
 
-def facts(cursor: sqlite3.Cursor, request_id: str) -> tuple[Fact, ...]:
-    """All facts of a request, in order."""
-    return tuple(rows.fact_of(request_id, row) for row in cursor.execute(_FACTS, (request_id,)).fetchall())
+    def receive(self, received: Sequence[Received]) -> tuple[bool, ...]:
+        """Record what was received; whether each was new."""
+        values = [rows.inbox_row(each) for each in received]
+        inserted: list[rows.Row] = []
+        for piece in _pieces(sorted(values)):
+            self._cursor.execute(_text(_INSERT_INBOX, len(piece)), tuple(chain.from_iterable(piece)))
+            inserted += self._cursor.fetchall()
+        return rows.which_are_new(values, inserted)
 
+    def write(self, changes: Changes) -> None:
+        """Write the hot lists of a batch, key-sorted; StaleVersionError if a request is not as it was read."""
+        cursor = self._cursor
+        if changes.confirmed:
+            sql = "DELETE FROM outbox WHERE key IN (SELECT value FROM json_each(?))"
+            cursor.execute(sql, _among(changes.confirmed))
+        _update_requests(cursor, changes.updates)
+        _run(cursor, _INSERT_REQUEST, _sorted([rows.request_row(one) for one in changes.requests]))
+        _run(cursor, _INSERT_SUBMISSION, _sorted([rows.submission_row(one) for one in changes.submissions]))
+        _run(cursor, _SAVE_STEP, _sorted([rows.step_row(*one) for one in changes.steps], 4))
+        _run(cursor, _INSERT_FACT, _sorted([rows.fact_row(*one) for one in changes.facts], 2))
+        _run(cursor, _INSERT_PAYLOAD, _sorted([rows.payload_row(one) for one in changes.payloads]))
+        _run(cursor, _INSERT_OUTBOX, _sorted([rows.outbox_row(one) for one in changes.outbox]))
 
-def payloads(cursor: sqlite3.Cursor, ids: Collection[int]) -> dict[int, bytes]:
-    """Bytes by payload id; unknown ids are absent."""
-    found = cursor.execute("SELECT id, bytes FROM payload WHERE id IN (SELECT value FROM json_each(?))", _among(ids))
-    return dict(found.fetchall())
+    def write_shared(self, changes: Changes, now: Instant) -> None:
+        """Write the rows that other writers wait for; here they wait for the whole store."""
+        cursor = self._cursor
+        _run(cursor, _SAVE_AGENCY, _sorted([seldom_rows.agency_row(row) for _, row in changes.agencies]))
+        if changes.results:
+            last = cursor.execute("SELECT max(key) FROM result").fetchone()[0] or 0
+            _run(cursor, _INSERT_RESULT, rows.results_behind(last, changes.results))
 
-
-def receive(cursor: sqlite3.Cursor, received: Sequence[Received]) -> tuple[bool, ...]:
-    """Record what was received; whether each was new."""
-    keys = [(each.request_key, each.source, each.message_id, each.digest) for each in received]
-    fresh: set[rows.Row] = set()
-    for piece in _pieces(sorted(keys)):
-        cursor.execute(_text(_INSERT_INBOX, len(piece)), tuple(chain.from_iterable(piece)))
-        fresh.update(cursor.fetchall())
-    told = []
-    for key in keys:
-        told.append(key in fresh)
-        fresh.discard(key)  # the same one again in this batch is not new
-    return tuple(told)
-
-
-def write(cursor: sqlite3.Cursor, changes: Changes) -> None:
-    """Write the hot lists of a batch, key-sorted; StaleVersionError if a request is not as it was read."""
-    if changes.confirmed:
-        cursor.execute("DELETE FROM outbox WHERE key IN (SELECT value FROM json_each(?))", _among(changes.confirmed))
-    _update_requests(cursor, changes.updates)
-    _run(cursor, _INSERT_REQUEST, _sorted([rows.request_row(request) for request in changes.requests]))
-    _run(cursor, _INSERT_SUBMISSION, _sorted([rows.submission_row(submission) for submission in changes.submissions]))
-    _run(cursor, _SAVE_STEP, _sorted([rows.step_row(*step) for step in changes.steps], 4))
-    _run(cursor, _INSERT_FACT, _sorted([rows.fact_row(*fact) for fact in changes.facts], 2))
-    _run(cursor, _INSERT_PAYLOAD, _sorted([rows.payload_row(payload) for payload in changes.payloads]))
-    _run(cursor, _INSERT_OUTBOX, _sorted([rows.outbox_row(row) for row in changes.outbox]))
-    _run(cursor, _INSERT_RESULT, _sorted([rows.result_row(row) for row in changes.results]))
+    def _with_steps(self, found: Sequence[rows.Row]) -> list[Request]:
+        return rows.requests_of(found, self._cursor.execute(_STEPS, _among(row[0] for row in found)).fetchall())
 
 
 def _update_requests(cursor: sqlite3.Cursor, updates: Sequence[tuple[Request, int]]) -> None:
@@ -193,10 +214,7 @@ def _update_requests(cursor: sqlite3.Cursor, updates: Sequence[tuple[Request, in
         values.append((key, version, *changes))
     updated = _run(cursor, _UPDATE_REQUEST, _sorted(values))
     if updated != len(values):
-        raise StaleVersionError(
-            f"{len(values) - updated} of {len(values)} requests are not in the version that was read.",
-            mend="Load them again and decide again.",
-        )
+        raise rows.overtaken(len(values) - updated, len(values))
 
 
 def _sorted(values: list[rows.Row], width: int = 1) -> list[rows.Row]:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 
 from bus.audit.fact import GENESIS, Fact, chain
 from bus.errors import NotFoundError
+from bus.message.instant import DAY
 from bus.ports import Act, AgencyRow, Changes, DeskRow, Payload, ResultRow, Store
 from bus.process.decision import FailureClosed
 from bus.process.state import Kind, RequestState, Step, StepKey, StepState
 from tests.conformance import store_values as values
 from tests.conformance.store_values import NAME, NOW, PARTNER, TAX, Place, accept, accepted, put
+
+_T = TypeVar("_T")
+
+
+def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T]:
+    """Call all at the same moment, each on a thread of its own; what each gave."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], _T]) -> _T:
+        start.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
 
 
 def _act(what: str, target: str, reason: str | None = None) -> Act:
@@ -71,6 +87,26 @@ class PeopleContract:
         assert [store.told(row.request_id) for row in rows] == [(f"result {row.request_id}".encode(),) for row in rows]
         assert store.told("nobody") == ()
 
+    def test_what_is_written_later_comes_later_in_the_feed_whatever_key_was_asked_for(self, store: Store) -> None:
+        early, late = (accepted(state=RequestState.COMPLETED) for _ in range(2))
+        accept(store, late)
+        ((read, _),) = store.results("one_stop_shop", after=0, most=9)
+
+        accept(store, early)
+
+        assert read.key == late.results[0].key > early.results[0].key
+        ((behind, body),) = store.results("one_stop_shop", after=read.key, most=9)
+        assert (behind.request_id, body) == (early.request.id, f"result {early.request.id}".encode())
+        assert store.collect("one_stop_shop", [read.key, behind.key]) == 2
+
+    def test_of_many_who_acknowledge_the_same_results_each_counts_once(self, store: Store) -> None:
+        keys = [self._result(store, "one_stop_shop").key for _ in range(20)]
+
+        orders = [keys, keys[::-1]] * 3
+        counted = at_once([partial(store.collect, "one_stop_shop", order) for order in orders])
+
+        assert sum(counted) == 20
+
     def _result(self, store: Store, consumer: str) -> ResultRow:
         each = accepted(state=RequestState.COMPLETED, consumer=consumer)
         accept(store, each)
@@ -103,19 +139,14 @@ class PeopleContract:
     def test_of_many_clerks_exactly_one_gets_the_task(self, store: Store) -> None:
         row = self._task(store)
         clerks = [f"clerk{number}" for number in range(8)]
-        start = threading.Barrier(len(clerks))
 
-        def claim(clerk: str) -> bool:
-            start.wait()
-            return store.claim(row.key, clerk, None)
-
-        with ThreadPoolExecutor(len(clerks)) as pool:
-            claimed = list(pool.map(claim, clerks))
+        claimed = at_once([partial(store.claim, row.key, clerk, None) for clerk in clerks])
 
         now = store.desk_row(row.key)
         assert claimed.count(True) == 1
         assert now is not None
         assert (now.state, now.clerk) == ("claimed", clerks[claimed.index(True)])
+        assert [claim.clerk for claim in store.desk_claims(row.request_id)] == [now.clerk]
 
     def test_a_draft_replaces_the_one_before_and_only_its_clerk_writes_it(self, store: Store) -> None:
         row = self._task(store)
@@ -130,6 +161,17 @@ class PeopleContract:
         assert now is not None
         assert now.draft_id == drafts[2].id
         assert set(store.payloads([draft.id for draft in drafts])) == {drafts[2].id}
+
+    def test_of_drafts_that_one_clerk_saves_at_once_one_stays_and_the_others_are_gone(self, store: Store) -> None:
+        row = self._task(store)
+        drafts = [Payload(id=values.key(), request_key=row.request_key, bytes=b"draft") for _ in range(6)]
+
+        assert all(at_once([partial(store.claim, row.key, "mona", draft) for draft in drafts]))
+
+        now = store.desk_row(row.key)
+        assert now is not None
+        assert set(store.payloads([draft.id for draft in drafts])) == {now.draft_id}
+        assert len(store.desk_claims(row.request_id)) == 1
 
     def test_only_its_clerk_gives_a_task_back_and_then_anybody_may_take_it(self, store: Store) -> None:
         row = self._task(store)
@@ -202,6 +244,12 @@ class PeopleContract:
         found = store.failure(row.key)
         assert found is not None
         assert (found.how_closed, found.closed_at is None) == ("settled", False)
+
+    def test_of_many_who_close_one_failure_exactly_one_does(self, store: Store) -> None:
+        row = values.failure_row(None, None)
+        store.note_failure(row, None)
+
+        assert at_once([partial(store.close_failure, row.key, "settled")] * 6).count(True) == 1
 
     def test_failures_of_the_request_itself_close_without_those_of_its_steps(self, store: Store) -> None:
         request = accept(store, accepted())
@@ -325,6 +373,28 @@ class PeopleContract:
         assert store.token("h3") == ("omar", "operator", None)
         assert store.users() == {"omar"}
 
+    def test_process_managers_are_there_as_long_as_they_say_so(self, store: Store) -> None:
+        before = store.now()
+        assert store.presences(0) == {}
+
+        store.be_present("one", NOW)
+        store.be_present("other", NOW + 5)
+        store.be_present("one", NOW + 7)
+
+        assert store.presences(before) == {"one": NOW + 7, "other": NOW + 5}
+        assert store.presences(store.now() + 1) == {}
+        store.leave("other")
+        store.leave("nobody")
+        assert store.presences(before) == {"one": NOW + 7}
+
+    def test_process_managers_that_were_not_seen_for_a_day_are_forgotten(self, store: Store) -> None:
+        store.be_present("gone", NOW)
+        setattr(store, "offset", DAY + 1_000)  # noqa: B010  # the port has no such member: only tests set it
+
+        store.be_present("here", NOW)
+
+        assert set(store.presences(0)) == {"here"}
+
     def test_a_user_of_many_tokens_is_one_user(self, store: Store) -> None:
         assert store.users() == set()
         for token, user in (("h1", "mona"), ("h2", "mona"), ("h3", "omar")):
@@ -352,6 +422,22 @@ class PeopleContract:
         assert [act.key for act in acts] == sorted({act.key for act in acts})
         assert all(0 < act.at <= store.now() for act in acts)
         assert store.acts(after=acts[0].key, most=1) == acts[1:2]
+
+    def test_of_many_commands_on_one_agency_at_once_exactly_one_is_done_and_kept(self, store: Store) -> None:
+        def pause(expected: AgencyRow | None, wait: int) -> bool:
+            row = AgencyRow(agency="giza", paused=expected is None, probe_wait=wait)
+            return store.save_agency(row, expected, _act("agency_changed", f"{wait}"))
+
+        first = at_once([partial(pause, None, wait) for wait in range(1, 7)])
+        was = store.agencies()["giza"]
+        second = at_once([partial(pause, was, wait) for wait in range(11, 17)])
+
+        assert [first.count(True), second.count(True)] == [1, 1]
+        assert store.agencies()["giza"].probe_wait == 11 + second.index(True)
+        assert [act.target for act in store.acts(after=0, most=9)] == [
+            str(1 + first.index(True)),
+            str(11 + second.index(True)),
+        ]
 
     def test_what_was_not_done_is_not_kept(self, store: Store) -> None:
         assert not store.save_agency(

@@ -26,6 +26,7 @@ from bus.stores.schema import metadata
 from bus.stores.sqlite import SqliteStore, migrate
 from tests.conformance import store_values as values
 from tests.conformance.store_contract import ROOT, StoreContract
+from tests.conformance.store_migrations import old_store
 from tests.conformance.store_people_contract import PeopleContract
 from tests.conformance.store_recount_contract import RecountContract
 from tests.conformance.store_values import accept, accepted, put
@@ -157,6 +158,27 @@ def _tables(place: SqlitePlace) -> dict[object, list[str]]:
     """The lines of each statement that made a table or an index; the order of constraints means nothing."""
     found = place.look("SELECT name, sql FROM sqlite_master WHERE sql != '' AND tbl_name != 'alembic_version'")
     return {name: sorted(line.strip(" \t,") for line in str(sql).splitlines()) for name, sql in found}
+
+
+def test_a_store_of_an_earlier_schema_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        kept = old_store(connection, "0002")
+    engine.dispose()
+
+    migrate(path)
+
+    store = SqliteStore(path)
+    assert store.submission_of(kept.request.id) == kept.submission
+    assert store.recount() == ()
+
+
+def test_a_store_of_a_newer_release_is_not_migrated(place: SqlitePlace) -> None:
+    place.damage("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(ConfigurationError, match="schema 9999, which this code does not know"):
+        migrate(place.path)
 
 
 def test_every_connection_flushes_each_commit_and_watches_foreign_keys(place: SqlitePlace) -> None:

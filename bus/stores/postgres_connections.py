@@ -1,0 +1,193 @@
+"""Connections to PostgreSQL that never hang: every wait has an end, here and in the server."""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.waiting import Ready
+from sqlalchemy import Engine, create_engine, event, exc
+
+from bus.errors import ConfigurationError, Fault, StaleVersionError, StoreUnavailableError
+from bus.message.instant import Milliseconds
+from bus.stores import postgres_arrays
+
+_T = TypeVar("_T")
+
+#: Somebody was first, or two waited for one another: the whole batch is decided again.
+_STALE = frozenset({"23505", "40001", "40P01"})
+#: Codes, or their classes, that say "not now": the connection, resources, an operator, the system, a lock, a standby.
+_UNAVAILABLE = ("08", "53", "57", "58", "55P03", "25006", "25P03", "42501")
+
+
+class Driver(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that gives up when the server says nothing for too long, as one that was paused or cut off does."""
+
+    #: In seconds; None to wait for ever.
+    patience: float | None = None
+    #: Which connections of its address it was made with.
+    generation: int = 0
+
+    def reads(self, reads: bool) -> None:  # noqa: FBT001  # its name says it
+        """What the next transaction is for: to read one committed state, or to write what the server lets it."""
+        isolation = psycopg.IsolationLevel.REPEATABLE_READ if reads else None
+        if self.isolation_level != isolation:
+            self.isolation_level = isolation
+            self.read_only = True if reads else None
+
+    def wait(self, gen: PQGen[_T], *args: Any, **kwargs: Any) -> _T:
+        """Wait for an answer; OperationalError after the patience, and then the connection is closed."""
+        if self.patience is None:
+            return super().wait(gen, *args, **kwargs)
+        try:
+            return super().wait(_within(gen, self.patience), *args, **kwargs)
+        except _NoAnswerError:
+            # Whatever the server does with what it was told, nobody hears of it any more.
+            self.pgconn.finish()
+            raise
+
+
+class _NoAnswerError(psycopg.OperationalError):
+    pass
+
+
+def _within(gen: PQGen[_T], patience: float) -> PQGen[_T]:
+    until = time.monotonic() + patience
+    try:
+        wait = next(gen)
+        while True:
+            ready = yield wait
+            if ready == Ready.NONE and time.monotonic() > until:
+                raise _NoAnswerError(f"the server has said nothing for {patience:g} s")
+            wait = gen.send(ready)
+    except StopIteration as done:
+        result: _T = done.value
+        return result
+
+
+class Address:
+    """Where a store is, as libpq understands it, and what may be said of it."""
+
+    def __init__(self, url: str, password: str | None, patience: Milliseconds) -> None:
+        """ConfigurationError if nobody understands the URL; what is wrong in it is not told, it may hold a password."""
+        try:
+            given = conninfo_to_dict(url, **({} if password is None else {"password": password}))
+        except psycopg.ProgrammingError:
+            fault = Fault(
+                code="store-url",
+                message="The address of the store cannot be read.",
+                mend="Write it like postgresql://bus@host:5432/bus, with the password apart from it.",
+            )
+            raise ConfigurationError((fault,)) from None
+        self._secret = str(given.get("password") or "")
+        self.patience = patience
+        self._generation = 0
+        self.name = f"postgresql://{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+        session = {
+            "synchronous_commit": "on",
+            "timezone": "UTC",
+            "lock_timeout": patience,
+            "statement_timeout": 2 * patience,
+            # A process that is paused in a transaction must not hold what others wait for.
+            "idle_in_transaction_session_timeout": 2 * patience,
+        }
+        options = " ".join(f"-c {name}={value}" for name, value in session.items())
+        self._parameters: dict[str, Any] = {
+            "fallback_application_name": "bus",
+            "target_session_attrs": "read-write",
+            "connect_timeout": max(2, patience // 1_000),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 3 * patience,
+            **given,
+            "options": f"{options} {given.get('options', '')}".strip(),
+        }
+
+    def connect(self) -> Driver:
+        """A new connection."""
+        generation = self._generation
+        driver = Driver.connect(**self._parameters)
+        driver.patience = 3 * self.patience / 1_000
+        driver.generation = generation
+        postgres_arrays.register(driver)
+        return driver
+
+    def engine(self) -> Engine:
+        """A pool of connections; one that died while nobody used it is not given to anybody."""
+        # What matters comes as an error; the driver's own warnings quote the server, which quotes rows.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=self.connect,
+            pool_size=8,
+            max_overflow=16,
+            pool_timeout=self.patience / 1_000,
+            pool_use_lifo=True,
+            use_native_hstore=False,
+            hide_parameters=True,
+        )
+        event.listen(engine, "checkout", self._refuse_dead)
+        return engine
+
+    def forget_connections(self) -> None:
+        """Those that were made so far are not given to anybody any more."""
+        self._generation += 1
+
+    def _refuse_dead(self, driver: Driver, _record: Any, _proxy: Any) -> None:
+        """A server that has something to say to a connection that asks nothing says good-bye."""
+        if driver.closed or driver.generation != self._generation or _says_something(driver):
+            raise exc.DisconnectionError
+
+    @contextmanager
+    def mapped(self) -> Iterator[None]:
+        """PostgreSQL's errors as the bus's; those that no retry can mend stay as they are."""
+        try:
+            yield
+        except exc.TimeoutError as error:
+            raise StoreUnavailableError(
+                f"Too many threads use the store {self.name} at once.", mend="Try again."
+            ) from error
+        except (psycopg.Error, exc.DBAPIError) as error:
+            mapped = self._as_ours(error.orig if isinstance(error, exc.DBAPIError) else error)
+            if mapped is None:
+                raise
+            raise mapped from error
+
+    def _as_ours(self, error: BaseException | None) -> StaleVersionError | StoreUnavailableError | None:
+        if not isinstance(error, psycopg.Error):
+            return None
+        code, said = error.sqlstate, self._said(error)
+        if code in _STALE:
+            return StaleVersionError(f"Somebody else was first: {said}.", mend="Decide the batch again.")
+        lost = code is None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        if lost or (code or "").startswith(_UNAVAILABLE):
+            return StoreUnavailableError(
+                f"The store {self.name} cannot be used now: {said}.",
+                mend="Look whether PostgreSQL runs there, takes connections and writes, and whether another"
+                " transaction holds it up.",
+            )
+        return None
+
+    def _said(self, error: psycopg.Error) -> str:
+        """The first line of what is wrong, without the values of rows and without the password."""
+        said = (error.diag.message_primary or str(error)).strip().partition("\n")[0].rstrip(".")
+        return said.replace(self._secret, "***") if self._secret else said
+
+
+def is_standby(error: BaseException) -> bool:
+    """Whether a server refused to write because another one does now: connecting anew finds that one."""
+    return isinstance(error.orig if isinstance(error, exc.DBAPIError) else error, psycopg.errors.ReadOnlySqlTransaction)
+
+
+def _says_something(driver: Driver) -> bool:
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
