@@ -8,19 +8,18 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import cache
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from bus.errors import StoreUnavailableError
+from bus.journals import rows
+from bus.journals.rows import ANSWERED, AT_ONCE, COLUMNS, IN_DOUBT, INVALID, REPLY, RESULT
 from bus.message.instant import Instant
-from bus.message.reply import Effect
 from bus.ports import JournalChanges, JournalInvalid, JournalReply, JournalResult
-from bus.receiver.row import FOR_EVER, JournalIdentity, Row, State
+from bus.receiver.row import JournalIdentity, Row
 
 #: Seconds that a transaction waits for the other host of the agency.
 _BUSY = 5.0
@@ -91,36 +90,26 @@ _STEPS: tuple[str, ...] = (
     """,
 )
 
-_COLUMNS = tuple(field.name for field in fields(Row))
-_READ_ROW = attrgetter(*_COLUMNS)
-_ROW = f"SELECT {', '.join(_COLUMNS)} FROM interaction"
+_ROW = f"SELECT {', '.join(COLUMNS)} FROM interaction"
 #: Only what changed is written again, so that the index of references is left alone.
-_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "interaction_id")
-_PUT_ROW = f"INSERT INTO interaction ({', '.join(_COLUMNS)})", f"ON CONFLICT DO UPDATE SET {_CHANGED}"
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "interaction_id")
+_PUT_ROW = f"INSERT INTO interaction ({', '.join(COLUMNS)})", f"ON CONFLICT DO UPDATE SET {_CHANGED}"
 _PUT_TASK = "INSERT OR REPLACE INTO task", ""
 _PUT_RESULT = "INSERT OR REPLACE INTO result", ""
-_PUT_REPLY = "INSERT OR IGNORE INTO outbox (message_id, type, correlation_id, body)", ""
-_PUT_INVALID = "INSERT INTO invalid (origin, code, body, at)", ""
+_PUT_REPLY = f"INSERT OR IGNORE INTO outbox ({', '.join(REPLY)})", ""
+_PUT_INVALID = f"INSERT INTO invalid ({', '.join(INVALID)})", ""
 #: Many rows go into one statement, of a few fixed lengths that stay prepared: the driver lets go of the interpreter's
 #: lock at each step of a statement, and beside a busy thread taking it back costs more than the row.
 _SIZES = (64, 16, 4, 1)
-_STATE, _EFFECT, _TEST = (_COLUMNS.index(name) for name in ("state", "effect", "test"))
-_STATES = {str(state): state for state in State}
-_EFFECTS = {str(effect): effect for effect in Effect}
 _AMONG = "IN (SELECT value FROM json_each(?))"
 
-#: What the lost part of a restored journal may have changed. An answer given for good stays true, and so does a
-#: tombstone that no attempt outlives.
 _DOUBT = f"""
     UPDATE interaction SET
         state = 'unknown', effect = 'unknown', process = '', lease_until = 0,
         begun_at = COALESCE(begun_at, first_sent), called_at = :now, changed_at = :now
-    WHERE state NOT IN ('completed', 'refused', 'unreadable') AND NOT (state = 'tombstone' AND dead = {FOR_EVER})
+    WHERE {IN_DOUBT}
 """
-_PRUNED = """
-    SELECT interaction_id FROM interaction
-    WHERE first_sent < ? AND state IN ('completed', 'refused', 'returned', 'failed', 'tombstone')
-"""
+_PRUNED = f"SELECT interaction_id FROM interaction WHERE first_sent < ? AND {ANSWERED} LIMIT {AT_ONCE}"
 
 
 class SqliteJournal:
@@ -155,26 +144,25 @@ class SqliteJournal:
 
     def waiting(self, until: Instant, most: int) -> tuple[tuple[Row, bytes], ...]:
         """Received interactions last changed up to ``until``, oldest first, with the bodies of their tasks."""
-        columns = ", ".join(f"interaction.{name}" for name in _COLUMNS)
+        columns = ", ".join(f"interaction.{name}" for name in COLUMNS)
         sql = (
             f"SELECT {columns}, body FROM interaction JOIN task USING (interaction_id) "
             "WHERE state = 'received' AND changed_at <= ? ORDER BY changed_at LIMIT ?"
         )
         with self._reading() as connection:
-            return tuple((_row(line[:-1]), line[-1]) for line in connection.execute(sql, (until, most)))
+            return tuple((rows.row(line[:-1]), line[-1]) for line in connection.execute(sql, (until, most)))
 
     def outbox(self, most: int) -> tuple[JournalReply, ...]:
         """Replies that wait to be published, oldest first."""
-        sql = "SELECT message_id, type, correlation_id, body FROM outbox ORDER BY place LIMIT ?"
+        sql = f"SELECT {', '.join(REPLY)} FROM outbox ORDER BY place LIMIT ?"
         with self._reading() as connection:
-            return tuple(_reply(line) for line in connection.execute(sql, (most,)))
+            return tuple(map(rows.reply, connection.execute(sql, (most,))))
 
     def invalid(self, most: int) -> tuple[JournalInvalid, ...]:
         """What could not be understood, newest first."""
-        sql = "SELECT origin, code, body, at FROM invalid ORDER BY place DESC LIMIT ?"
+        sql = f"SELECT {', '.join(INVALID)} FROM invalid ORDER BY place DESC LIMIT ?"
         with self._reading() as connection:
-            lines = connection.execute(sql, (most,)).fetchall()
-        return tuple(JournalInvalid(origin=origin, code=code, body=body, at=at) for origin, code, body, at in lines)
+            return tuple(map(rows.invalid, connection.execute(sql, (most,))))
 
     def admit(self, start_id: str, identity: JournalIdentity) -> None:
         """The bus admitted that start of a host, having heard of this journal and number."""
@@ -200,10 +188,20 @@ class SqliteJournal:
     def prune(self, before: Instant) -> int:
         """Forget answered interactions first sent before ``before``, and remember that; how many."""
         with self._begun() as connection:
+            # First, so that nobody takes a row that is gone for one that never was.
+            connection.execute("UPDATE journal SET oldest = MAX(oldest, ?), seq = seq + 1", (before,))
+            # A host that still waits for its admission asks for it again.
+            connection.execute("DELETE FROM admission")
+        pruned = 0
+        while count := self._prune_some(before):
+            pruned += count
+        return pruned
+
+    def _prune_some(self, before: Instant) -> int:
+        with self._begun() as connection:
             ids = [line[0] for line in connection.execute(_PRUNED, (before,))]
             for table in ("task", "result", "interaction"):
                 connection.execute(f"DELETE FROM {table} WHERE interaction_id {_AMONG}", (json.dumps(ids),))
-            connection.execute("UPDATE journal SET oldest = MAX(oldest, ?), seq = seq + 1", (before,))
             return len(ids)
 
     def close(self) -> None:
@@ -256,12 +254,12 @@ class _Transaction:
         return JournalIdentity(journal_id=now.journal_id, seq=now.seq + 1, oldest=now.oldest)
 
     def load(self, interaction_ids: Collection[str]) -> dict[str, Row]:
-        rows = map(_row, self._among(f"{_ROW} WHERE interaction_id {_AMONG}", interaction_ids))
-        return {row.interaction_id: row for row in rows}
+        lines = self._among(f"{_ROW} WHERE interaction_id {_AMONG}", interaction_ids)
+        return {row.interaction_id: row for row in map(rows.row, lines)}
 
     def referred(self, references: Collection[str]) -> dict[str, Row]:
-        sql = f"{_ROW} WHERE reference {_AMONG}"
-        return {row.reference: row for row in map(_row, self._among(sql, references))}
+        lines = self._among(f"{_ROW} WHERE reference {_AMONG}", references)
+        return {row.reference: row for row in map(rows.row, lines)}
 
     def tasks(self, interaction_ids: Collection[str]) -> dict[str, bytes]:
         return dict(
@@ -269,38 +267,30 @@ class _Transaction:
         )
 
     def results(self, interaction_ids: Collection[str]) -> dict[str, JournalResult]:
-        sql = (
-            "SELECT interaction_id, raw, message_id, type, correlation_id, body FROM result "
-            f"WHERE interaction_id {_AMONG}"
-        )
-        return {
-            line[0]: JournalResult(interaction_id=line[0], raw=line[1], reply=_reply(line[2:]))
-            for line in self._among(sql, interaction_ids)
-        }
+        sql = f"SELECT {', '.join(RESULT)} FROM result WHERE interaction_id {_AMONG}"
+        return {result.interaction_id: result for result in map(rows.result, self._among(sql, interaction_ids))}
 
     def write(self, changes: JournalChanges) -> None:
         if changes.rows or changes.outbox:
             # Replies carry the number, also those that record nothing: one that left must not be forgotten.
             self._connection.execute("UPDATE journal SET seq = seq + 1")
-        self._many(_PUT_ROW, [_values(row) for row in changes.rows])
+        self._many(_PUT_ROW, [rows.values(row) for row in changes.rows])
         self._many(_PUT_TASK, changes.tasks)
-        self._many(
-            _PUT_RESULT, [(result.interaction_id, result.raw, *_columns(result.reply)) for result in changes.results]
-        )
+        self._many(_PUT_RESULT, [rows.result_values(result) for result in changes.results])
         self._among(f"DELETE FROM outbox WHERE message_id {_AMONG}", changes.confirmed)
-        self._many(_PUT_REPLY, [_columns(reply) for reply in changes.outbox])
-        self._many(_PUT_INVALID, [(one.origin, one.code, one.body, one.at) for one in changes.invalid])
+        self._many(_PUT_REPLY, [rows.reply_values(reply) for reply in changes.outbox])
+        self._many(_PUT_INVALID, [rows.invalid_values(one) for one in changes.invalid])
 
     def _among(self, sql: str, values: Collection[str]) -> Sequence[Any]:
         if not values:
             return ()
         return self._connection.execute(sql, (json.dumps(list(values)),)).fetchall()
 
-    def _many(self, statement: tuple[str, str], rows: Sequence[Sequence[Any]]) -> None:
+    def _many(self, statement: tuple[str, str], lines: Sequence[Sequence[Any]]) -> None:
         start = 0
         for size in _SIZES:
-            while len(rows) - start >= size:
-                piece = rows[start : start + size]
+            while len(lines) - start >= size:
+                piece = lines[start : start + size]
                 self._connection.execute(_text(statement, len(piece[0]), size), tuple(chain.from_iterable(piece)))
                 start += size
 
@@ -326,26 +316,3 @@ def _mapped() -> Iterator[None]:
 def _identity(connection: sqlite3.Connection) -> JournalIdentity:
     journal_id, seq, oldest = connection.execute("SELECT journal_id, seq, oldest FROM journal").fetchone()
     return JournalIdentity(journal_id=journal_id, seq=seq, oldest=oldest)
-
-
-def _values(row: Row) -> list[Any]:
-    values = list(_READ_ROW(row))
-    # sqlite3 binds a plain str far faster than a subclass of it.
-    values[_STATE], values[_EFFECT] = row.state.value, row.effect.value
-    return values
-
-
-def _row(line: Sequence[Any]) -> Row:
-    values = dict(zip(_COLUMNS, line, strict=True))
-    values["state"] = _STATES[line[_STATE]]
-    values["effect"] = _EFFECTS[line[_EFFECT]]
-    values["test"] = bool(line[_TEST])
-    return Row(**values)
-
-
-def _columns(reply: JournalReply) -> tuple[str, str, str, bytes]:
-    return reply.message_id, reply.type, reply.correlation_id, reply.body
-
-
-def _reply(line: Sequence[Any]) -> JournalReply:
-    return JournalReply(message_id=line[0], type=line[1], correlation_id=line[2], body=line[3])

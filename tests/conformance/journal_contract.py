@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from bus.errors import StoreUnavailableError
 from bus.message.reply import Effect
 from bus.ports import Journal, JournalChanges, JournalInvalid, JournalReply, JournalResult
 from bus.receiver.row import FOR_EVER, JournalIdentity, Row, State
@@ -77,6 +79,15 @@ class JournalContract:
         write(journal, rows=[a_row()])
         write(journal, rows=[a_row(attempt=2, state=State.COMPLETED)])
         assert load(journal, "a")["a"].attempt == 2
+
+    def test_of_a_row_written_twice_in_one_batch_the_last_one_counts(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        results = [JournalResult(interaction_id="a", raw=raw, reply=a_reply()) for raw in (b"1", b"2")]
+        write(journal, rows=[a_row(attempt=1), a_row(attempt=2)], tasks=[("a", b"1"), ("a", b"2")], results=results)
+        with journal.transaction() as transaction:
+            assert transaction.load(["a"]) == {"a": a_row(attempt=2)}
+            assert transaction.tasks(["a"]) == {"a": b"2"}
+            assert transaction.results(["a"]) == {"a": results[1]}
 
     def test_the_identity_stays_and_the_number_grows_with_every_transaction_that_writes_rows(
         self, open_journal: OpenJournal
@@ -180,6 +191,11 @@ class JournalContract:
         write(open_journal(), invalid=[invalid])
         assert open_journal().invalid(10) == (invalid,)
 
+    def test_of_what_could_not_be_understood_the_newest_is_shown_first(self, open_journal: OpenJournal) -> None:
+        told = [JournalInvalid(origin="tasks.land_office", code=code, body=b"", at=NOW) for code in "abc"]
+        write(open_journal(), invalid=told)
+        assert open_journal().invalid(2) == (told[2], told[1])
+
     def test_an_admission_told_to_one_host_is_there_for_the_other(self, open_journal: OpenJournal) -> None:
         told = JournalIdentity(journal_id="j", seq=7)
         open_journal().admit("start", told)
@@ -230,6 +246,35 @@ class JournalContract:
         identity = open_journal().identity()
         assert not identity.would_hold(identity.journal_id, old)
         assert identity.would_hold(identity.journal_id, new)
+
+    def test_more_is_forgotten_than_one_transaction_takes(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row(f"{number}", state=State.COMPLETED) for number in range(2_500)])
+        before = journal.identity()
+        assert journal.prune(NOW + 1) == 2_500
+        assert load(journal, *(f"{number}" for number in range(2_500))) == {}
+        assert journal.identity().seq > before.seq
+
+    def test_a_journal_that_was_closed_says_so(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        journal.close()
+        with pytest.raises(StoreUnavailableError):
+            journal.identity()
+
+    def test_any_thread_may_use_it(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+
+        def raise_attempt() -> None:
+            for _ in range(10):
+                with journal.transaction() as transaction:
+                    attempt = transaction.load(["a"])["a"].attempt
+                    transaction.write(JournalChanges(rows=[a_row(attempt=attempt + 1)]))
+
+        write(journal, rows=[a_row(attempt=0)])
+        with ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(raise_attempt) for _ in range(2)]:
+                done.result()
+        assert load(journal, "a")["a"].attempt == 20
 
     def test_large_batches_are_one_transaction(self, open_journal: OpenJournal) -> None:
         journal = open_journal()
