@@ -28,7 +28,8 @@ def on_workspace(command: F) -> F:
     return of_env(command)
 
 
-def _on_data(command: F) -> F:
+def on_data(command: F) -> F:
+    """The option that names the folder of an installation."""
     folder = click.Path(path_type=Path, file_okay=False)
     default = click.option(
         "--data", type=folder, default=lambda: os.environ.get("BUS_DATA", ".bus"), help="Folder of the bus."
@@ -81,43 +82,6 @@ def config_show(workspace: Path, env: str, as_json_: bool) -> None:
 
 
 @click.group()
-def store() -> None:
-    """The store of this machine."""
-
-
-@store.command("migrate")
-@_on_data
-def store_migrate(data: Path) -> None:
-    """Make the store, or bring it up to date."""
-    from bus.bootstrap import open_store
-
-    open_store(data.resolve()).close()
-    click.echo(f"The store in {data} is up to date.")
-
-
-@store.command("recount")
-@_on_data
-@with_json
-def store_recount(data: Path, as_json_: bool) -> int:
-    """Say what does not add up: conservation, contiguous facts, orphans. Exits 1 if anything does not."""
-    from bus.bootstrap import open_store
-
-    opened = open_store(_existing(data))
-    try:
-        wrong, totals = opened.recount(), opened.totals()
-    finally:
-        opened.close()
-    counts = {state.value: count for state, count in totals.items()}
-    if as_json_:
-        click.echo(as_json({"wrong": list(wrong), "requests": counts}))
-    else:
-        for sentence in wrong:
-            click.echo(sentence)
-        click.echo(f"{sum(counts.values())} requests: " + (f"{len(wrong)} wrong." if wrong else "all adds up."))
-    return NO if wrong else DONE
-
-
-@click.group()
 def user() -> None:
     """Who may ask the gateway."""
 
@@ -127,7 +91,7 @@ def user() -> None:
 @click.option("--role", type=click.Choice(["consumer", "clerk", "operator", "auditor", "admin"]), required=True)
 @click.option("--agency", help="For consumers and clerks: theirs.")
 @on_workspace
-@_on_data
+@on_data
 @with_json
 def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str, data: Path, as_json_: bool) -> None:
     """Print a new token for NAME. It is shown this once; the store keeps its hash.
@@ -141,7 +105,7 @@ def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str
         raise click.UsageError("NAME has letters, digits and . _ @ - only, at most 64.")
     if agency is not None and (workspace / "routes.yaml").exists():
         _check_agency(agency, workspace.resolve(), env)
-    opened = open_store(_existing(data))
+    opened = open_store(existing(data))
     try:
         token = mint_token(opened, name, Role(role), agency)
     except ValueError as error:
@@ -154,13 +118,13 @@ def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str
 
 @user.command("remove")
 @click.argument("name")
-@_on_data
+@on_data
 def user_remove(name: str, data: Path) -> int:
     """Take every token of NAME back. A running gateway forgets them within five seconds. Exits 1 if there is none."""
     from bus.bootstrap import open_store
     from bus.operations.caller import take_tokens
 
-    opened = open_store(_existing(data))
+    opened = open_store(existing(data))
     try:
         removed = take_tokens(opened, name)
     finally:
@@ -177,7 +141,7 @@ def _check_agency(agency: str, workspace: Path, env: str) -> None:
         raise click.UsageError(f"The workspace has no agency of this name. It has: {', '.join(sorted(known))}.")
 
 
-def _existing(data: Path) -> Path:
+def existing(data: Path) -> Path:
     """The folder of an installation; ConfigurationError where there is none: a slip must not make a new one."""
     if not (data / "store.db").exists():
         fault = Fault(

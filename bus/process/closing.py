@@ -47,7 +47,8 @@ def _close(draft: Draft, key: StepKey, verb: str) -> None:
             look_up.withdraw(draft, key)
         case "withdraw_query":
             look_up.withdraw(draft, key)
-            draft.send(SendQuery(step=key))
+            if not draft.asks_only:
+                draft.send(SendQuery(step=key))
         case "closing_parked":
             _close_parked(draft, key)
         case "take_back":
@@ -63,6 +64,9 @@ def _close_parked(draft: Draft, key: StepKey) -> None:
         case Effect.NONE:
             moves.cancel(draft, key)
         case Effect.UNKNOWN:
+            if draft.step(key).superseded is not None and draft.step(key).edit_unsent:
+                # Its provider has never heard of the edit: what is in doubt is the interaction before it.
+                look_up.revert(draft, key)
             draft.note(key, "queried")
             draft.send(SendQuery(step=key))
         case Effect.DONE:

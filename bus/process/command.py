@@ -135,8 +135,7 @@ def _edit(draft: Draft, key: StepKey, event: Edited) -> None:
     # A number that the provider has seen is never used for another interaction.
     edit = max(step.edit, step.sent_edit or 0) + 1
     new = {"edit": edit, "attempt": 1, "tries": 0, "input_id": event.input_id}
-    first = {} if doubtful else {"first_sent": None, "journal_id": None}
-    moves.become_ready(draft, key, renew=True, **new, **first, superseded={**superseded, "doubtful": doubtful})
+    moves.become_ready(draft, key, renew=True, **new, superseded={**superseded, "doubtful": doubtful})
 
 
 def _answer(draft: Draft, key: StepKey, verb: str, event: AnsweredByHand) -> None:

@@ -11,11 +11,13 @@ from bus.process.decision import Conflict, Decision
 from bus.process.definition import Definition
 from bus.process.draft import Draft
 from bus.process.event import (
+    AskedAgain,
     CancelAsked,
     Dispatched,
     EpochBegan,
     Event,
     Held,
+    Poisoned,
     Replied,
     Submitted,
     TerminateAsked,
@@ -26,7 +28,7 @@ from bus.process.planning import new_rows
 from bus.process.reply import replied
 from bus.process.rows import NewRow, is_plain
 from bus.process.state import Request, RequestState, StepState
-from bus.process.timer import epoch_began, fired
+from bus.process.timer import befell, fired
 
 _DEFAULTS = Settings()
 
@@ -62,13 +64,20 @@ def _plain_rows(definition: Definition) -> list[NewRow]:
 
 
 def decide(
-    request: Request, event: Event, now: Instant, definition: Definition, settings: Settings = _DEFAULTS
+    request: Request,
+    event: Event,
+    now: Instant,
+    definition: Definition,
+    settings: Settings = _DEFAULTS,
+    *,
+    asks_only: bool = False,
 ) -> Decision:
     """What follows from the event: facts, sends, failures; or a conflict, with which nothing is written.
 
-    ``request.version`` grows by the number of facts. An event that does not fit any more gives no facts.
+    ``request.version`` grows by the number of facts. An event that does not fit any more gives no facts. With
+    ``asks_only`` the store is older than what happened, and a provider is told nothing but look-ups.
     """
-    draft = Draft(request, event, now, definition, settings)
+    draft = Draft(request, event, now, definition, settings, asks_only=asks_only)
     conflict = _happen(draft, event)
     if conflict is not None:
         return Decision(request=request, conflict=conflict)
@@ -91,8 +100,8 @@ def _happen(draft: Draft, event: Event) -> Conflict | None:
             moves.hold(draft, event.step, event.reason)
         case Unbuildable() if draft.step(event.step).state is StepState.READY:
             moves.park(draft, event.step, "input_invalid")
-        case EpochBegan():
-            epoch_began(draft)
+        case EpochBegan() | AskedAgain() | Poisoned():
+            befell(draft, event)
         case CancelAsked() | TerminateAsked():
             return cancel_asked(draft, event)
         case Dispatched() | Held() | Unbuildable():

@@ -18,13 +18,22 @@ class Draft:
     """Every change is a fact first: `change` records it, and only `evolve` moves the request."""
 
     def __init__(
-        self, request: Request, event: Event, now: Instant, definition: Definition, settings: Settings
+        self,
+        request: Request,
+        event: Event,
+        now: Instant,
+        definition: Definition,
+        settings: Settings,
+        *,
+        asks_only: bool = False,
     ) -> None:
         self.request = request
         self.event = event
         self.now = now
         self.definition = definition
         self.settings = settings
+        #: The store was restored: what it would send may have been overtaken, so look-ups take the place of it.
+        self.asks_only = asks_only
         self.facts: list[Fact] = []
         self.sends: list[Send] = []
         self.failures: list[FailureOpened | FailureClosed] = []

@@ -110,6 +110,25 @@ class EpochBegan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAgain:
+    """The store was restored: what became of each sent interaction is asked of its provider, whatever it was before."""
+
+    #: Only those whose last look-up was not answered in time.
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poisoned:
+    """The broker gave a message to a provider up: too many hosts died of it. It counts for this attempt only."""
+
+    step: StepKey
+    edit: int
+    attempt: int
+    #: Payload id of its exact bytes.
+    payload_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Supplemented:
     """The applicant brought what was asked; ``input_id`` is the payload of the whole patched data."""
 
@@ -197,6 +216,8 @@ Event: TypeAlias = (
     | Held
     | Unbuildable
     | EpochBegan
+    | AskedAgain
+    | Poisoned
     | StepCommand
     | CancelAsked
     | TerminateAsked

@@ -54,10 +54,10 @@ def _ask(draft: Draft, key: StepKey, asks: int, **changes: int) -> None:
     draft.send(SendQuery(step=key))
 
 
-def query_again(draft: Draft, key: StepKey) -> None:
-    """The same look-up once more: its answer did not come."""
-    step = draft.step(key)
-    draft.change(key, "queried", resends=step.resends + 1, answer_at=_answer_at(draft, step.resends + 1))
+def query_again(draft: Draft, key: StepKey, *, anew: bool = False) -> None:
+    """The same look-up once more: its answer did not come, or, ``anew``, what was known before may be out of date."""
+    resends = 0 if anew else draft.step(key).resends + 1
+    draft.change(key, "queried", resends=resends, answer_at=_answer_at(draft, resends))
     draft.send(SendQuery(step=key))
 
 
@@ -97,6 +97,9 @@ def end_look_ups(draft: Draft, key: StepKey) -> None:
 def resend(draft: Draft, key: StepKey, *, at_once: bool = False, alive: bool = True) -> None:
     """The stored bytes once more, to a live host only; never so late that it could not begin any more."""
     step = draft.step(key)
+    if draft.asks_only:
+        query_again(draft, key)
+        return
     if step.expires_at is not None and draft.now >= step.expires_at - draft.settings.late_margin:
         draft.change(key, "resend_too_late", answer_at=None)
         return
@@ -111,6 +114,9 @@ def withdraw(draft: Draft, key: StepKey) -> None:
     step = draft.step(key)
     if step.desk:
         cancel(draft, key)
+        return
+    if draft.asks_only:
+        query_again(draft, key)
         return
     draft.change(key, "withdrawal_sent", resends=step.resends + 1, answer_at=_answer_at(draft, step.resends))
     draft.send(SendWithdrawal(step=key))

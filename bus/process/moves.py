@@ -56,15 +56,18 @@ def dispatch(draft: Draft, key: StepKey, *, journal_id: str | None, task_id: int
     step = draft.step(key)
     sent = Effect.DONE if step.effect is Effect.DONE else Effect.UNKNOWN
     expires_at = draft.now + step.clock_left if step.clock_left is not None else step.expires_at
+    # A new interaction has a first time of its own, unless nobody knows whether the one before it had an effect.
+    in_doubt = step.superseded is not None and step.superseded.doubtful
+    is_first = step.first_sent is None or (step.edit_unsent and not in_doubt)
     draft.change(
         key,
         "step_dispatched",
         state=StepState.DISPATCHED,
         effect=step.effect if step.desk else sent,
         reason=None,
-        first_sent=draft.now if step.first_sent is None else step.first_sent,
+        first_sent=draft.now if is_first else step.first_sent,
         sent_edit=max(step.edit, step.sent_edit or 0),
-        journal_id=journal_id if step.journal_id is None else step.journal_id,
+        journal_id=journal_id if is_first else step.journal_id,
         task_id=task_id,
         expires_at=expires_at,
         clock_left=None,

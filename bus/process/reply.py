@@ -26,6 +26,9 @@ _ANY_EFFECT = frozenset({"interaction_reused", "answer_unreadable", "superseded_
 #: Codes with which a provider says that it never looked at the edit, nor at what the edit supersedes.
 _NEVER_LOOKED = frozenset({"withdrawn", "never_seen"})
 
+#: No store that was restored has forgotten more attempts of one interaction; beyond this somebody counts wrong.
+_MOST_FORGOTTEN = 100
+
 #: The same few ids are asked for again with every reply of a request.
 _interaction_id = lru_cache(maxsize=16_384)(interaction_id)
 
@@ -66,12 +69,24 @@ def _verb(draft: Draft, step: Step, edit: int, event: Replied) -> str:
     if event.attempt < step.attempt:
         return older[state, _older_column(event.reply, "")]
     if event.attempt > step.attempt:
-        # The store was restored to before that attempt: an answer settles all the same, the rest is shown.
-        settles = isinstance(event.reply, Completed | Refused)
-        return older[state, _older_column(event.reply, "")] if settles else "early"
+        # The store was restored to before that attempt: an answer settles all the same.
+        if isinstance(event.reply, Completed | Refused):
+            return older[state, _older_column(event.reply, "")]
+        if not _catches_up(step, event.attempt):
+            return "early"
+        draft.change(step.key, "caught_up", attempt=event.attempt)
+        step = draft.step(step.key)
     note_superseded(draft, step, event.reply, _NEVER_LOOKED)
     verb = _of_code(draft, step, event.reply) or _table(draft, step.key)[state, _column(event.reply)]
     return older[state, _older_column(event.reply, "")] if verb == "older" else verb
+
+
+def _catches_up(step: Step, attempt: int) -> bool:
+    """Whether the row takes the attempt of a reply as its own: it waits for its provider, whose journal knows better.
+
+    Otherwise it would ask for ever about an attempt which the journal has left behind.
+    """
+    return step.state in AWAITING and not step.desk and attempt - step.attempt <= _MOST_FORGOTTEN
 
 
 def _of_code(draft: Draft, step: Step, reply: Reply) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TypeAlias
+from dataclasses import asdict
+from typing import Any, TypeAlias
 
 from bus.message.reply import Effect, Failed, Reply, Returned, Unknown
 from bus.process import clock, look_up, moves
@@ -81,8 +82,13 @@ def _late_effect(draft: Draft, key: StepKey, event: Replied) -> None:
 
 
 def _late_unknown(draft: Draft, key: StepKey, event: Replied) -> None:
-    unsure = moves.effect_of(event.reply) is Effect.UNKNOWN and draft.step(key).effect is Effect.NONE
-    draft.change(key, "late", **({"effect": Effect.UNKNOWN} if unsure else {}))
+    step, changes = draft.step(key), dict[str, Any]()
+    if moves.effect_of(event.reply) is Effect.UNKNOWN and step.effect is Effect.NONE:
+        changes["effect"] = Effect.UNKNOWN
+        if step.superseded is not None and step.edit_unsent:
+            # The older interaction is in doubt after all, and no edit has told its provider to give it up.
+            changes["superseded"] = asdict(step.superseded) | {"doubtful": True}
+    draft.change(key, "late", **changes)
 
 
 # --- settled --------------------------------------------------------------------------------------------------------

@@ -124,23 +124,23 @@ CODES: Mapping[str, tuple[str, str]] = {
     "no_simulator": ("park_stated", "cancel"),
 }
 
-#: The bus's own timers and a new broker epoch; request open.
+#: The bus's own timers, a new broker epoch, a message that the broker gave up, and a restored store; request open.
 TIMERS_OPEN: Table = _read("""
-           answer      ask  next deadline         until      epoch
-waiting    -           -    -    -                -          -
-ready      -           -    -    end_or_doubt     -          -
-dispatched resend      -    -    end_or_doubt     -          resend
-returned   -           -    -    -                unsupplied -
-pending    query_again ask  -    doubt            -          query_again
-retrying   -           -    go   end              -          -
-unknown    query_again ask  -    end_look_ups     -          query_again
-parked     -           -    -    -                -          -
-succeeded  -           -    -    -                -          -
-refused    -           -    -    -                -          -
-skipped    -           -    -    -                -          -
-failed     -           -    -    -                -          -
-expired    -           -    -    -                -          -
-cancelled  -           -    -    -                -          -
+           answer      ask  next deadline         until      epoch       poison      restored
+waiting    -           -    -    -                -          -           -           -
+ready      -           -    -    end_or_doubt     -          -           -           -
+dispatched resend      -    -    end_or_doubt     -          resend      resend_once query_anew
+returned   -           -    -    -                unsupplied -           -           -
+pending    query_again ask  -    doubt            -          query_again query_once  query_anew
+retrying   -           -    go   end              -          -           -           -
+unknown    query_again ask  -    end_look_ups     -          query_again query_once  query_anew
+parked     -           -    -    -                -          -           -           -
+succeeded  -           -    -    -                -          -           -           -
+refused    -           -    -    -                -          -           -           -
+skipped    -           -    -    -                -          -           -           -
+failed     -           -    -    -                -          -           -           -
+expired    -           -    -    -                -          -           -           -
+cancelled  -           -    -    -                -          -           -           -
 """)
 
 #: While closing a task is never sent again: its withdrawal is.
@@ -148,6 +148,7 @@ TIMERS_CLOSING: Table = {
     **TIMERS_OPEN,
     (StepState.DISPATCHED, "answer"): "withdraw",
     (StepState.DISPATCHED, "epoch"): "withdraw",
+    (StepState.DISPATCHED, "poison"): "withdraw_once",
     (StepState.DISPATCHED, "deadline"): "doubt",
     (StepState.UNKNOWN, "deadline"): "park_unknown",
 }

@@ -18,6 +18,8 @@ class Gate(StrEnum):
 
     OPEN = "open"
     #: It may not, and the step's clock rests.
+    #: The store was restored, and may know less than happened.
+    RECONCILING = "reconciling"
     PAUSED = "paused"
     BREAKER = "breaker"
     #: It may not, and the clock runs on.
@@ -28,7 +30,7 @@ class Gate(StrEnum):
     @property
     def rests(self) -> bool:
         """Whether the clock of a step behind this gate stands still."""
-        return self in {Gate.PAUSED, Gate.BREAKER}
+        return self in {Gate.RECONCILING, Gate.PAUSED, Gate.BREAKER}
 
 
 def gate(row: AgencyRow, operation: str, in_flight: int, now: Instant, settings: Settings) -> Gate:

@@ -7,16 +7,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from bus.config import Settings
 from bus.message.instant import Instant
-from bus.ports import StepRef, Store
+from bus.ports import AgencyRow, Mode, StepRef, Store
 from bus.process.state import StepKey, StepState
 from bus.process.wire import operation_of
 from bus.runtime import agency
 from bus.runtime.agency import Gate
 from bus.runtime.case import Case
+from bus.runtime.reconcile import MAY_LEAVE
 from bus.runtime.work import Work
 
 #: In flight is counted by this process; other processes' counts are read in this often.
-_RECOUNT_EVERY = 5_000
+_RECOUNT_EVERY = 250
 _NOT_OFFERED = "not_offered"
 #: How far it looks for steps behind those that cannot leave.
 _MOST_WAITING = 10_000
@@ -30,6 +31,8 @@ class Dispatcher:
         self._store = store
         self._settings = settings
         self._lock = threading.Lock()
+        #: Only a store that nobody uses is restored, so that once it is open it stays so.
+        self._asks_only = store.mode() is not Mode.OPEN
         self._in_flight: dict[str, int] = {}
         self._counted_at: Instant | None = None
         #: Agencies with ready steps behind a gate; all of them until a look showed otherwise.
@@ -37,12 +40,18 @@ class Dispatcher:
         #: (agency, operation) that steps wait for and that no host offers: each is told once.
         self._missed = set(_told_before(store))
 
+    @property
+    def asks_only(self) -> bool:
+        """Whether the store was restored and nobody has opened it yet: then nothing leaves but look-ups."""
+        return self._asks_only
+
     def backlog(self) -> tuple[str, ...]:
         """Agencies that may have ready steps waiting."""
         return tuple(self._backlog)
 
     def look(self, now: Instant) -> None:
-        """Count again what is in flight and what waits, by whomever it was sent."""
+        """Count again what is in flight and what waits, by whomever it was sent; see whether the store was opened."""
+        self._asks_only = self._asks_only and self._store.mode() is not Mode.OPEN
         if self._counted_at is None or now - self._counted_at >= _RECOUNT_EVERY:
             flying, waiting = self._store.counts(StepState.DISPATCHED), self._store.counts(StepState.READY)
             with self._lock:
@@ -65,6 +74,10 @@ class Dispatcher:
         work.load_agencies(waiting)
         for name in sorted(waiting):
             self._take_waiting(work, name, flights)
+        if self._asks_only:
+            # Whatever was decided: a store that knows less than happened must cause nothing.
+            outbox = work.posting.outbox
+            outbox[:] = [(row, body) for row, body in outbox if row.type in MAY_LEAVE]
 
     def committed(self, work: Work) -> None:
         """The transaction's changes are true: count them."""
@@ -81,7 +94,9 @@ class Dispatcher:
             return Gate.OPEN
         row = work.agencies[step.agency]
         operation = operation_of(case.pinned.definition, key)
-        gate = agency.gate(row, operation, flights.of(step.agency), work.now, self._settings)
+        gate = self._shut(row, work.now) or agency.gate(
+            row, operation, flights.of(step.agency), work.now, self._settings
+        )
         if gate is Gate.OPEN:
             if work.dispatch(case, key):
                 flights.add(step.agency)
@@ -95,6 +110,9 @@ class Dispatcher:
             self._tell_missed(work, step.agency, operation)
         return gate
 
+    def _shut(self, row: AgencyRow, now: Instant) -> Gate | None:
+        return Gate.RECONCILING if self._asks_only else agency.shut_to_all(row, now, self._settings)
+
     def _tell_missed(self, work: Work, name: str, operation: str) -> None:
         missed = (name, operation)
         if missed not in self._missed:
@@ -102,7 +120,7 @@ class Dispatcher:
             work.after_commit.append(lambda: self._missed.add(missed))
 
     def _take_waiting(self, work: Work, name: str, flights: _Flights) -> None:
-        shut = agency.shut_to_all(work.agencies[name], work.now, self._settings)
+        shut = self._shut(work.agencies[name], work.now)
         if shut is not None:
             self._rest(work, name, shut)
             return

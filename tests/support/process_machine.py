@@ -26,12 +26,14 @@ from bus.process.definition import (
 )
 from bus.process.event import (
     AnsweredByHand,
+    AskedAgain,
     CancelAsked,
     Edited,
     EpochBegan,
     Event,
     GaveUp,
     Held,
+    Poisoned,
     ReplayAsked,
     Replied,
     SkipAsked,
@@ -338,6 +340,46 @@ class ProcessMachine(RuleBasedStateMachine):
         for request_id in self.world.cases:
             self.world.decide(request_id, EpochBegan())
 
+    @rule(pick=PICKS, attempts_back=st.integers(min_value=-1, max_value=1))
+    def give_up_message(self, pick: int, attempts_back: int) -> None:
+        """The broker gives a message up, or says so about one that is long forgotten."""
+        rows = [
+            (request_id, step)
+            for request_id, case in self.world.cases.items()
+            for step in case.request.steps.values()
+            if step.ever_sent
+        ]
+        if rows:
+            request_id, step = _nth(rows, pick)
+            attempt, number = max(1, step.attempt - attempts_back), self.world.number()
+            event = Poisoned(step=step.key, edit=step.edit, attempt=attempt, payload_id=number)
+            self.world.decide(request_id, event)
+
+    @rule()
+    def back_up(self) -> None:
+        self.world.back_up()
+
+    @precondition(lambda self: self.world.backup)
+    @rule(luck=st.integers(min_value=0, max_value=2), broker_too=st.booleans())
+    def restore_store(self, luck: int, broker_too: bool) -> None:  # noqa: FBT001 - hypothesis draws it
+        if luck:
+            return
+        if broker_too:
+            self.world.to_host.clear()
+            self.world.to_bus.clear()
+        self.world.restore()
+
+    @precondition(lambda self: self.world.asks_only)
+    @rule(overdue=st.booleans())
+    def ask_again(self, overdue: bool) -> None:  # noqa: FBT001 - hypothesis draws it
+        for request_id in self.world.cases:
+            self.world.decide(request_id, AskedAgain(overdue=overdue))
+
+    @precondition(lambda self: self.world.asks_only)
+    @rule()
+    def open_store(self) -> None:
+        self.world.open()
+
     @rule()
     def restart_bus(self) -> None:
         before = [case.request for case in self.world.cases.values()]
@@ -431,6 +473,7 @@ class ProcessMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everything works again and people answer: every request comes to its end."""
         self.world.alive = dict.fromkeys(self.world.alive, True)
+        self.world.open()
         for _ in range(600):
             if all(over(case.request) for case in self.world.cases.values()):
                 break

@@ -20,7 +20,7 @@ from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Unknown
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision, ResendTask, SendQuery, SendWithdrawal, TellEnd
 from bus.process.definition import Definition, StepDefinition
-from bus.process.event import Dispatched, Event, Replied, Submitted, TerminateAsked, Timer, TimerFired
+from bus.process.event import AskedAgain, Dispatched, Event, Replied, Submitted, TerminateAsked, Timer, TimerFired
 from bus.process.evolve import replay
 from bus.process.rows import NewRow, is_plain, sources
 from bus.process.state import ALIVE, FINAL, OUTCOMES, Kind, Request, RequestState, Step, StepKey, StepState
@@ -66,6 +66,12 @@ class World:
         self.heard_at: dict[str, Instant | None] = {}
         self.alive: dict[str, bool] = {}
         self.journal_lost = False
+        #: The store was restored and nobody has opened it yet: nothing but look-ups may leave.
+        self.asks_only = False
+        #: Whether it ever was restored: what the bus did after the backup is known to the agencies alone.
+        self.restored = False
+        #: The facts of each request when the backup was taken.
+        self.backup: dict[str, tuple[Fact, ...]] = {}
         self._number = 0
 
     def number(self) -> int:
@@ -140,7 +146,7 @@ class World:
     def decide(self, request_id: str, event: Event) -> Decision:
         """One event for one request: decided, written, sent, and checked."""
         case = self.cases[request_id]
-        decision = decide(case.request, event, self.now, case.definition, SETTINGS)
+        decision = decide(case.request, event, self.now, case.definition, SETTINGS, asks_only=self.asks_only)
         if decision.conflict is None:
             self._write(case, event, decision)
         else:
@@ -150,6 +156,9 @@ class World:
 
     def _write(self, case: Case, event: Event, decision: Decision) -> None:
         before = case.request
+        if self.asks_only:
+            told = [send for send in decision.sends if isinstance(send, ResendTask | SendWithdrawal)]
+            assert not told, "a restored store sent more than look-ups"
         self._check_decision(case, before, event, decision)
         head = case.facts[-1].hash if case.facts else before.head
         facts = chain(decision.facts, head)
@@ -206,6 +215,8 @@ class World:
 
     def ready(self) -> list[tuple[str, StepKey]]:
         """Rows that the dispatcher may take, in a stable order."""
+        if self.asks_only:
+            return []
         return [
             (request_id, key)
             for request_id, case in self.cases.items()
@@ -224,6 +235,8 @@ class World:
     def due(self) -> list[tuple[str, TimerFired]]:
         """Timers that may fire now: those that need proof of hearing only where a later tick came through."""
         events: list[tuple[str, TimerFired]] = []
+        if self.asks_only:
+            return events  # clocks rest
         for request_id, case in self.cases.items():
             request = case.request
             for timer in REQUEST_TIMERS:
@@ -315,6 +328,25 @@ class World:
             stored = [replace(fact, changes=json.loads(json.dumps(dict(fact.changes)))) for fact in case.facts]
             case.request = replay(Request(id=case.request.id, key=case.request.key), stored)
 
+    def back_up(self) -> None:
+        """A backup of the store as it is now."""
+        self.backup = {request_id: tuple(case.facts) for request_id, case in self.cases.items()}
+
+    def restore(self) -> None:
+        """The store is what the backup says; agencies, and what is on its way, know nothing of it."""
+        self.cases = {request_id: case for request_id, case in self.cases.items() if request_id in self.backup}
+        for request_id, case in self.cases.items():
+            case.facts = list(self.backup[request_id])
+            case.request = replay(Request(id=case.request.id, key=case.request.key), case.facts)
+            case.ends = [case.request.state] if case.request.state in OUTCOMES else []
+        self.asks_only = self.restored = True
+        for request_id in self.cases:
+            self.decide(request_id, AskedAgain())
+
+    def open(self) -> None:
+        """A person looked and lets the bus go on."""
+        self.asks_only = False
+
     # --- promises ----------------------------------------------------------------------------------------------------
 
     def _check_decision(self, case: Case, before: Request, event: Event, decision: Decision) -> None:
@@ -355,7 +387,7 @@ class World:
     def _check_moved_by_reply(case: Case, after: Request, event: Replied, old: Step, new: Step) -> None:
         key, reply = new.key, event.reply
         mine = event.interaction_id == interaction_id(after.id, key.step, key.item, key.kind, old.edit)
-        if mine and event.attempt != old.attempt:
+        if mine and event.attempt < old.attempt:
             assert isinstance(reply, Completed | Refused), "what an older attempt did not settle moved its step"
         unsure = isinstance(reply, Unknown) or (isinstance(reply, Failed) and reply.effect is Effect.UNKNOWN)
         if mine and unsure and old.state is StepState.UNKNOWN and new.state is StepState.READY:
@@ -437,8 +469,9 @@ class World:
             if repeat.kind not in {"safe", "idempotent"}:
                 assert max(edits) <= 1, f"{key} had its effect {max(edits)} times"
                 assert sum(edits) <= 1 or key.step in case.lied, f"two edits of {key} had an effect"
-            # Without lies and lost journals "none" is the truth, whoever edited, withdrew or lost what.
-            if step.effect is Effect.NONE and not self.journal_lost and key.step not in case.lied:
+            # Without lies, lost journals and lost stores "none" is the truth, whoever edited, withdrew or lost what.
+            sure = not (self.journal_lost or self.restored)
+            if step.effect is Effect.NONE and sure and key.step not in case.lied:
                 assert not sum(edits), f"{key} is {step.state} as if nothing had happened"
 
 

@@ -13,7 +13,9 @@ from bus.process.event import (
     CancelAsked,
     Edited,
     EpochBegan,
+    Replied,
     TerminateAsked,
+    Unbuildable,
 )
 from bus.process.state import Request, RequestState, StepState, Superseded
 from tests.support.process_rows import (
@@ -114,6 +116,25 @@ def test_a_provider_that_ran_the_edit_has_given_up_what_it_supersedes() -> None:
     assert not main.superseded.doubtful
 
 
+def test_an_older_interaction_that_is_in_doubt_after_all_is_the_one_that_is_asked_about() -> None:
+    # Given a step that was withdrawn, then edited, and whose edit could not be built
+    withdrawn = decided(request(row("dispatched", edit=0, sent_edit=0, superseded=None)), _withdrawn()).request
+    edited = decided(withdrawn, Edited(step=MAIN, input_id=12, **BY)).request
+    parked = decided(edited, Unbuildable(step=MAIN, payload_id=9)).request
+    # When its provider says of the older interaction that it does not know what became of it
+    unsure = decided(parked, reply(parked.steps[MAIN], REPLIES["unknown"], edit=0)).request
+    assert unsure.steps[MAIN].effect is Effect.UNKNOWN
+    # Then closing asks about that one, in the journal that would know
+    closing = decided(unsure, CancelAsked(**BY))
+    main = closing.request.steps[MAIN]
+    assert (main.edit, main.journal_id) == (0, "journal")
+    assert SendQuery(step=MAIN) in closing.sends
+
+
+def _withdrawn() -> Replied:
+    return reply(row("dispatched", edit=0), REPLIES["withdrawn"])
+
+
 def test_a_greater_attempt_number_of_the_older_edit_is_not_early() -> None:
     before = request(row("dispatched", attempt=1))
     answer = reply(before.steps[MAIN], REPLIES["completed"], edit=0, attempt=5)
@@ -124,7 +145,41 @@ def test_a_store_that_was_restored_believes_an_answer_to_an_attempt_it_does_not_
     before = request(row("dispatched"))
     main = before.steps[MAIN]
     assert seen(before, decided(before, reply(main, REPLIES["completed"], attempt=9))) == "succeeded/done"
-    assert seen(before, decided(before, reply(main, REPLIES["permanent"], attempt=9))) == "=+F"
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "expected"),
+    [
+        ("dispatched", "retryable", "retrying/none"),
+        ("dispatched", "unknown", "unknown+Q"),
+        ("dispatched", "pending", "pending"),
+        ("pending", "permanent", "parked/none+F"),
+        ("unknown", "returned", "returned/none+T"),
+    ],
+)
+def test_a_row_that_waits_takes_up_the_attempt_that_the_restored_store_has_forgotten(
+    state: str, kind: str, expected: str
+) -> None:
+    # Given a row at its second attempt, and the journal's word on the ninth
+    before = request(row(state))
+    answer = reply(before.steps[MAIN], REPLIES[kind], attempt=9)
+    # When it is decided
+    decision = decided(before, answer)
+    # Then it counts as if it had been awaited, and the next attempt is a greater one than any that ran
+    assert seen(before, decision) == expected
+    assert decision.request.steps[MAIN].attempt == (10 if kind == "retryable" else 9)
+
+
+def test_an_attempt_that_no_forgetting_explains_is_shown_and_moves_nothing() -> None:
+    before = request(row("dispatched"))
+    decision = decided(before, reply(before.steps[MAIN], REPLIES["permanent"], attempt=2**40))
+    assert seen(before, decision) == "=+F"
+    assert decision.request.steps == before.steps
+
+
+def test_a_row_that_waits_for_a_person_takes_up_no_other_attempt() -> None:
+    before = request(row("parked"))
+    assert seen(before, decided(before, reply(before.steps[MAIN], REPLIES["retryable"], attempt=3))) == "=+F"
 
 
 def test_a_reply_of_another_agency_settles_nothing() -> None:

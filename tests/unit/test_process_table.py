@@ -19,12 +19,14 @@ from bus.process.decision import FailureOpened
 from bus.process.definition import StepDefinition
 from bus.process.event import (
     AnsweredByHand,
+    AskedAgain,
     CancelAsked,
     Dispatched,
     Edited,
     EpochBegan,
     Event,
     GaveUp,
+    Poisoned,
     ReplayAsked,
     SkipAsked,
     Supplemented,
@@ -78,6 +80,7 @@ def _named(name: str, key: StepKey = MAIN) -> Step:
         "doubt": {"effect": Effect.UNKNOWN},
         "done": {"effect": Effect.DONE},
         "none": {"effect": Effect.NONE},
+        "poisoned": {"reason": "poison"},
     }
     return row(state, key, **specials[special])
 
@@ -284,55 +287,69 @@ def test_a_code_that_speaks_of_nothing_having_happened_does_not_count_where_the_
 # --- timers -----------------------------------------------------------------------------------------------------------
 
 OPEN_TIMERS = """
-             answer   ask    next   deadline       until     epoch
-waiting      .        .      .      .              .         .
-ready        .        .      .      parked+F       .         .
-ready-doubt  .        .      .      unknown+Q      .         .
-dispatched   =+R      .      .      unknown+Q      .         =+R
-returned     .        .      .      .              refused   .
-pending      =+Q      =+Q    .      unknown+Q      .         =+Q
-retrying     .        .      ready  parked+F       .         .
-unknown      =+Q      =+Q    .      =              .         =+Q
-parked       .        .      .      .              .         .
-succeeded    .        .      .      .              .         .
-refused      .        .      .      .              .         .
-skipped      .        .      .      .              .         .
-failed       .        .      .      .              .         .
-expired      .        .      .      .              .         .
-cancelled    .        .      .      .              .         .
+                    answer   ask    next   deadline       until     epoch  poison   restored
+waiting             .        .      .      .              .         .      .        .
+ready               .        .      .      parked+F       .         .      .        .
+ready-doubt         .        .      .      unknown+Q      .         .      .        .
+dispatched          =+R      .      .      unknown+Q      .         =+R    =+R      =+Q
+dispatched-poisoned =+R      .      .      unknown+Q      .         =+R    parked+F =+Q
+returned            .        .      .      .              refused   .      .        .
+pending             =+Q      =+Q    .      unknown+Q      .         =+Q    =+Q      =+Q
+pending-poisoned    =+Q      =+Q    .      unknown+Q      .         =+Q    parked+F =+Q
+retrying            .        .      ready  parked+F       .         .      .        .
+unknown             =+Q      =+Q    .      =              .         =+Q    =+Q      =+Q
+unknown-poisoned    =+Q      =+Q    .      =              .         =+Q    parked+F =+Q
+parked              .        .      .      .              .         .      .        .
+succeeded           .        .      .      .              .         .      .        .
+refused             .        .      .      .              .         .      .        .
+skipped             .        .      .      .              .         .      .        .
+failed              .        .      .      .              .         .      .        .
+expired             .        .      .      .              .         .      .        .
+cancelled           .        .      .      .              .         .      .        .
 """
 
 CLOSING_TIMERS = """
-             answer   ask    next   deadline       until     epoch
-dispatched   =+W      .      .      unknown+Q      .         =+W
-pending      =+Q      =+Q    .      unknown+Q      .         =+Q
-unknown      =+Q      =+Q    .      parked+F       .         =+Q
-parked       .        .      .      .              .         .
-succeeded    .        .      .      .              .         .
-refused      .        .      .      .              .         .
-skipped      .        .      .      .              .         .
-failed       .        .      .      .              .         .
-expired      .        .      .      .              .         .
-cancelled    .        .      .      .              .         .
+                    answer   ask    next   deadline       until     epoch  poison   restored
+dispatched          =+W      .      .      unknown+Q      .         =+W    =+W      =+Q
+dispatched-poisoned =+W      .      .      unknown+Q      .         =+W    parked+F =+Q
+pending             =+Q      =+Q    .      unknown+Q      .         =+Q    =+Q      =+Q
+pending-poisoned    =+Q      =+Q    .      unknown+Q      .         =+Q    parked+F =+Q
+unknown             =+Q      =+Q    .      parked+F       .         =+Q    =+Q      =+Q
+unknown-poisoned    =+Q      =+Q    .      parked+F       .         =+Q    parked+F =+Q
+parked              .        .      .      .              .         .      .        .
+succeeded           .        .      .      .              .         .      .        .
+refused             .        .      .      .              .         .      .        .
+skipped             .        .      .      .              .         .      .        .
+failed              .        .      .      .              .         .      .        .
+expired             .        .      .      .              .         .      .        .
+cancelled           .        .      .      .              .         .      .        .
 """
 
 COMPENSATION_TIMERS = """
-             answer   ask    next   deadline       until     epoch
-ready        .        .      .      parked+LF      .         .
-dispatched   =+R      .      .      unknown+Q      .         =+R
-pending      =+Q      =+Q    .      unknown+Q      .         =+Q
-retrying     .        .      ready  parked+LF      .         .
-unknown      =+Q      =+Q    .      parked+LF      .         =+Q
-parked       .        .      .      .              .         .
-succeeded    .        .      .      .              .         .
-failed       .        .      .      .              .         .
+                    answer   ask    next   deadline       until     epoch  poison    restored
+ready               .        .      .      parked+LF      .         .      .         .
+dispatched          =+R      .      .      unknown+Q      .         =+R    =+R       =+Q
+dispatched-poisoned =+R      .      .      unknown+Q      .         =+R    parked+LF =+Q
+pending             =+Q      =+Q    .      unknown+Q      .         =+Q    =+Q       =+Q
+retrying            .        .      ready  parked+LF      .         .      .         .
+unknown             =+Q      =+Q    .      parked+LF      .         =+Q    =+Q       =+Q
+unknown-poisoned    =+Q      =+Q    .      parked+LF      .         =+Q    parked+LF =+Q
+parked              .        .      .      .              .         .      .         .
+succeeded           .        .      .      .              .         .      .         .
+failed              .        .      .      .              .         .      .         .
 """
 
 
 def _after(before: Request, key: StepKey, column: str) -> str:
     """What the timer, which is due now, makes of the row."""
-    if column == "epoch":
-        return seen(before, decided(before, EpochBegan()), key)
+    of = before.steps[key]
+    events: dict[str, Event] = {
+        "epoch": EpochBegan(),
+        "restored": AskedAgain(),
+        "poison": Poisoned(step=key, edit=of.edit, attempt=of.attempt, payload_id=5),
+    }
+    if column in events:
+        return seen(before, decided(before, events[column]), key)
     changes: dict[str, Any] = {f"{column}_at": NOW}
     if column == "deadline" and before.steps[key].state not in {StepState.PARKED, StepState.RETURNED}:
         changes["expires_at"] = NOW - SETTINGS.deadline_grace
@@ -343,7 +360,7 @@ def _after(before: Request, key: StepKey, column: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "column", "expected"), cells(OPEN_TIMERS))
-def test_a_timer_or_a_new_epoch_does_what_the_table_says(name: str, column: str, expected: str) -> None:
+def test_what_befalls_the_bus_does_what_the_table_says(name: str, column: str, expected: str) -> None:
     assert _after(request(_named(name)), MAIN, column) == expected
 
 
