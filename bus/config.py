@@ -69,6 +69,8 @@ class Settings:
     request_warn_at: Fraction = 0.8
     #: How long a returned step waits for the applicant where the agency named no time.
     returned_within: Milliseconds = 2_592_000_000
+    #: With more messages than this waiting for the broker nothing new is accepted.
+    outbox_most: Count = 50_000
     #: How long a claim on a journal or outbox row outlives a silent process.
     lease: Milliseconds = 20_000
     #: Wall and monotonic clock may part by this much between two ticks.

@@ -45,6 +45,9 @@ LogEvent = Literal[
     "host_alarm",
     "host_refused",
     "host_started",
+    # A consumer hands messages out one by one, for one of them came again and again; and no longer.
+    "isolation_began",
+    "isolation_ended",
     "journal_retired",
     "legacy_call_done",
     # A library logged or warned; `place` says where.
@@ -52,9 +55,13 @@ LogEvent = Literal[
     # A field or a value was kept out of the line before this one; `place` says who wrote it.
     "log_withheld",
     "message_invalid",
+    # Messages wait in a channel, and the broker brings none of them.
+    "nothing_delivered",
     "process_started",
     "process_stopped",
     "publish_refused",
+    # The broker confirmed nothing in time; the connection was given up.
+    "publish_unconfirmed",
     "publish_unroutable",
     "reply_settled",
     "request_accepted",

@@ -1,56 +1,20 @@
-"""An installation's folder: its store, journals, secret, and the claim of the one process that runs it."""
+"""An installation's folder, and the claim of the processes that run in it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bus.errors import ConfigurationError, Fault, TransientError
-from bus.journals.sqlite import SqliteJournal
-from bus.stores.sqlite import SqliteStore, migrate
-
-_SECRET_BYTES = 32
-
-
-def open_store(data: Path) -> SqliteStore:
-    """The store of an installation, made or brought up to date if need be; the folder is for its owner alone."""
-    _private(data)
-    migrate(data / "store.db")
-    return SqliteStore(data / "store.db")
+from bus.errors import TransientError
 
 
 def has_store(data: Path) -> bool:
     """Whether the bus itself keeps its store in the folder; beside an agency's host alone there is none."""
     return (data / "store.db").is_file()
-
-
-def open_journal(data: Path, agency: str) -> SqliteJournal:
-    """The journal of an agency's host."""
-    _private(data)
-    return SqliteJournal(data / "journals" / f"{agency}.db")
-
-
-def installation_secret(data: Path) -> bytes:
-    """The secret from which ids and pseudonyms are made; made once, part of every backup."""
-    _private(data)
-    file = data / "secret"
-    if not file.exists():
-        write_once(file, secrets.token_bytes(_SECRET_BYTES))
-    secret = file.read_bytes()
-    if len(secret) != _SECRET_BYTES:
-        fault = Fault(
-            code="secret-damaged",
-            message=f"The installation's secret has {len(secret)} bytes in place of {_SECRET_BYTES}.",
-            mend="Put it back from the backup: without it, known requests get other ids.",
-            file=str(file),
-        )
-        raise ConfigurationError((fault,))
-    return secret
 
 
 def write_once(file: Path, content: bytes) -> None:
@@ -66,15 +30,16 @@ def write_once(file: Path, content: bytes) -> None:
 
 
 @contextmanager
-def claimed(data: Path) -> Iterator[None]:
-    """This process alone runs the installation until the end of the ``with``; TransientError if another one does.
+def claimed(data: Path, *, shared: bool = False) -> Iterator[None]:
+    """This process alone runs on the folder until the end of the ``with``; TransientError if another one does.
 
-    The claim is a lock on an open file, so that it ends with its process, however that dies.
+    With ``shared``, others that share it may, too. The claim is a lock on an open file, so that it ends with its
+    process, however that dies.
     """
-    _private(data)
+    private(data)
     with (data / "lock").open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TransientError(
                 f"Another `bus serve` runs on {data}.",
@@ -89,6 +54,7 @@ def simulator_folder(data: Path, agency: str) -> Path:
     return data / "simulators" / agency
 
 
-def _private(data: Path) -> None:
+def private(data: Path) -> None:
+    """The folder is for its owner alone."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)

@@ -1,25 +1,21 @@
-"""Agency hosts beside the bus: which there are, one by itself, and those of this process."""
+"""Agency hosts: which there are, and one with its journal and its adapter. Nothing of the bus's side is needed."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bus.adapter import Adapter
-from bus.bootstrap.folder import open_journal, simulator_folder
-from bus.bootstrap.parts import Parts
+from bus.bootstrap.folder import simulator_folder
+from bus.bootstrap.journals import journal_of
 from bus.catalog import Workspace, load_adapter, load_simulator, reveal
 from bus.message.instant import Milliseconds
 from bus.ports import Broker
 from bus.runtime.host import AgencyHost
-from bus.runtime.loop import Loops
 
 
 def hosted(workspace: Workspace) -> tuple[str, ...]:
@@ -51,7 +47,7 @@ def hosting(
     simulated = _simulated(workspace, data, agency) if is_simulated(workspace, agency) else None
     real = load_adapter(manifest, reveal(use.settings, workspace.root, os.environ)) if use.use == "real" else None
     with ExitStack() as stack:
-        journal = stack.enter_context(closing(open_journal(data, agency)))
+        journal = stack.enter_context(closing(journal_of(workspace, data, agency)))
         for adapter in (real, simulated):
             if adapter is not None:
                 stack.enter_context(closing(adapter))
@@ -70,45 +66,6 @@ def hosting(
         # Also one that broke lets go of its messages, so that the next one gets them.
         with closing(host):
             yield host
-
-
-def run_host(parts: Parts, agency: str, stop: threading.Event) -> None:
-    """Run the host of one agency until told to stop."""
-    with hosting(parts.workspace, parts.data, agency, parts.broker) as host:
-        host.run(stop)
-
-
-class LocalHosts:
-    """The agency hosts of this process, of which each can be stopped, and started again with a workspace read anew."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._loops: dict[str, Loops] = {}
-
-    def start(self, agency: str, workspace: Workspace | None = None) -> None:
-        """Run the host of one agency, with another ``workspace`` than that of the process where one is given."""
-        loops = self._loops[agency] = Loops()
-        parts = self._parts if workspace is None else replace(self._parts, workspace=workspace)
-        loops.run(f"agency:{agency}", partial(run_host, parts, agency))
-
-    def stop(self, agency: str) -> bool:
-        """Let the host end its call and answer, within `Settings.drain_within`; whether it did."""
-        loops = self._loops.pop(agency, Loops())
-        return loops.stop(self._parts.tools.settings.drain_within / 1000)
-
-
-@contextmanager
-def local_hosts(parts: Parts) -> Iterator[LocalHosts]:
-    """What ``running(parts)`` runs of hosts, within ``running(parts, hosts=False)``, so that each can be reached."""
-    hosts = LocalHosts(parts)
-    served = hosted(parts.workspace)
-    try:
-        for agency in served:
-            hosts.start(agency)
-        yield hosts
-    finally:
-        for agency in served:
-            hosts.stop(agency)
 
 
 def _simulated(workspace: Workspace, data: Path, agency: str) -> Adapter:

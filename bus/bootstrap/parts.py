@@ -6,11 +6,13 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from bus.bootstrap.folder import installation_secret, open_store
-from bus.brokers.kombu import KombuBroker
+from bus.bootstrap.brokers import bus_broker
+from bus.bootstrap.secrets import secret_of
+from bus.bootstrap.stores import store_of
 from bus.catalog import Workspace
 from bus.errors import ConfigurationError, Fault
 from bus.message.key import NODES, Keys
+from bus.operations.admission import Admission
 from bus.operations.context import Context
 from bus.ports import Broker, Store
 from bus.process.closure import from_closure
@@ -18,6 +20,7 @@ from bus.process.definition import StepDefinition
 from bus.runtime.dispatcher import Dispatcher
 from bus.runtime.library import Library
 from bus.runtime.process_manager import ProcessManager
+from bus.runtime.reconcile import Gatekeeper
 from bus.runtime.work import Tools
 
 
@@ -39,23 +42,20 @@ class Parts:
         tools = self.tools
         return Context(
             store=self.store,
-            decider=self.manager,
+            decider=Gatekeeper(self.manager, self.store),
             workspace=self.workspace,
             keys=tools.keys,
             secret=tools.secret,
             settings=tools.settings,
+            admission=Admission(self.store, tools.settings),
         )
 
 
-def embedded_broker() -> Broker:
-    """The broker of a bus in one process."""
-    return KombuBroker()
-
-
 def assemble(workspace: Workspace, data: Path, *, store: Store | None = None, broker: Broker | None = None) -> Parts:
-    """Build the parts over the embedded store and broker; nothing runs yet."""
-    store = store or open_store(data)
-    broker = broker or embedded_broker()
+    """Build the parts over the store and the broker that the environment names; nothing runs yet."""
+    secret = secret_of(workspace, data)
+    store = store or store_of(workspace, data)
+    broker = broker or bus_broker(workspace)
     for service in workspace.services.values():
         store.save_definition(service.revision, service.closure)
     _refuse_missing_operations(workspace, store)
@@ -63,7 +63,7 @@ def assemble(workspace: Workspace, data: Path, *, store: Store | None = None, br
     tools = Tools(
         library=Library(store),
         keys=Keys(store.now, secrets.randbelow(NODES)),
-        secret=installation_secret(data),
+        secret=secret,
         settings=settings,
     )
     dispatcher = Dispatcher(store, settings)

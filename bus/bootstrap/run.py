@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from bus.bootstrap.hosting import hosted, run_host
+from bus.bootstrap.host import hosted
+from bus.bootstrap.hosts_beside import run_host
 from bus.bootstrap.parts import Parts
+from bus.bootstrap.roles import BUS_ROLES
 from bus.catalog import reveal
-from bus.errors import ConfigurationError, Fault
+from bus.errors import ConfigurationError, Fault, TransientError
 from bus.logs import bind
+from bus.message.channel import POISON
 from bus.message.channel import replies as replies_of
-from bus.runtime.epoch import connect
 from bus.runtime.hosts import Hosts
 from bus.runtime.loop import Loop, Loops
+from bus.runtime.poison import PoisonConsumer
+from bus.runtime.presence import Presence
+from bus.runtime.reconcile import Reconciler
 from bus.runtime.relay import Relay
 from bus.runtime.replies import ReplyConsumer
 from bus.runtime.timekeeper import Timekeeper
@@ -26,47 +31,97 @@ _log = bind(role="bootstrap")
 
 
 @contextmanager
-def running(parts: Parts, *, hosts: bool = True) -> Iterator[Loops]:
-    """All roles but the gateway, as threads of this process, until the end of the ``with``."""
-    agencies = tuple(name for name, agency in parts.workspace.agencies.items() if agency.adapter is not None)
+def running(
+    parts: Parts, *, hosts: bool | Collection[str] = True, roles: Collection[str] = BUS_ROLES
+) -> Iterator[Loops]:
+    """These roles but the gateway, and hosts, as threads of this process until the end of the ``with``.
+
+    ``hosts``: of these agencies, of all that have one beside the bus, or of none.
+    """
     loops = Loops()
-    settings = parts.tools.settings
-    keys = parts.tools.keys
-    relay = Relay(parts.store, parts.broker, parts.manager, keys, settings)
-    timekeeper = Timekeeper(
-        store=parts.store,
-        manager=parts.manager,
-        publisher=parts.broker.publisher,
-        agencies=agencies,
-        keys=keys,
-        settings=settings,
-    )
-    webhooks = _webhooks(parts, os.environ)
-    connect(parts.broker, parts.store, parts.manager, agencies)
-    relay.drain(lambda: False)
-    heard = [replies_of(agency) for agency in agencies]
-    replies = ReplyConsumer(
-        lambda: parts.broker.consumer(heard, 4 * settings.batch_most), parts.manager, Hosts(keys), keys, settings
-    )
-    # Started first, stopped last: a receiver that hangs keeps nobody else from ending well.
-    for consumer, webhook in webhooks.items():
-        loops.start(Loop(role=f"webhook:{consumer}", step=webhook.step, rest=0.2, close=webhook.close))
-    loops.start(Loop(role="relay", step=relay.step, rest=0.2))
-    loops.start(Loop(role="timekeeper", step=timekeeper.step, rest=0.05, close=timekeeper.close))
-    loops.start(Loop(role="dispatcher", step=lambda: _sweep(parts), rest=0.1))
-    loops.run("process-manager", lambda stop: replies.run(stop.is_set))
+    agencies = tuple(name for name, agency in parts.workspace.agencies.items() if agency.adapter is not None)
     try:
-        served = hosted(parts.workspace) if hosts else ()
+        # Started first, stopped last: a receiver that hangs keeps nobody else from ending well.
+        if "relay" in roles:
+            _start_relay(parts, agencies, loops)
+        if "timekeeper" in roles:
+            _start_timekeeper(parts, agencies, loops)
+        _start_dispatcher(parts, loops, is_manager="process-manager" in roles)
+        if "process-manager" in roles:
+            _start_process_manager(parts, agencies, loops)
+        served = _served(parts, hosts)
         loops.run_beside({f"agency:{name}": partial(run_host, parts, name) for name in served})
         yield loops
     finally:
         # The hosts end their calls and answer, then the replies that are there are settled, then the rest stops.
         _log.info("drain_began")
-        done = loops.stop(settings.drain_within / 1000)
+        done = loops.stop(parts.tools.settings.drain_within / 1000)
         parts.manager.close()
         parts.broker.close()
         parts.store.close()
         _log.info("drain_ended", how="whole" if done else "time-is-up")
+
+
+def _served(parts: Parts, hosts: bool | Collection[str]) -> Collection[str]:  # noqa: FBT001  # all, none, or these
+    if isinstance(hosts, bool):
+        return hosted(parts.workspace) if hosts else ()
+    return hosts
+
+
+def _start_relay(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
+    webhooks = _webhooks(parts, os.environ)
+    settings = parts.tools.settings
+    relay = Relay(parts.store, parts.broker, parts.manager, parts.tools.keys, settings, agencies)
+    try:
+        relay.connect()
+        relay.drain(lambda: False)
+    except TransientError as error:
+        # What is accepted meanwhile waits in the outbox; the relay goes on trying.
+        _log.warning("broker_unavailable", error=error)
+    for consumer, webhook in webhooks.items():
+        loops.start(Loop(role=f"webhook:{consumer}", step=webhook.step, rest=0.2, close=webhook.close))
+    loops.start(Loop(role="relay", step=relay.step, rest=0.2))
+
+
+def _start_timekeeper(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
+    tools = parts.tools
+    timekeeper = Timekeeper(
+        store=parts.store,
+        manager=parts.manager,
+        publisher=parts.broker.publisher,
+        agencies=agencies,
+        keys=tools.keys,
+        settings=tools.settings,
+    )
+    # Until a restored store was opened, nothing is due: what is open is asked about.
+    reconciler = Reconciler(parts.store, parts.manager, tools.settings)
+    step = reconciler.in_place_of(timekeeper.step)
+    loops.start(Loop(role="timekeeper", step=step, rest=0.05, close=timekeeper.close))
+
+
+def _start_dispatcher(parts: Parts, loops: Loops, *, is_manager: bool) -> None:
+    """Every process that decides may dispatch; what had to wait is taken up by process managers alone."""
+    if is_manager:
+        loops.start(Loop(role="dispatcher", step=lambda: _sweep(parts), rest=0.1))
+    else:
+        loops.start(Loop(role="dispatcher", step=lambda: parts.dispatcher.look(parts.store.now()), rest=0.1))
+
+
+def _start_process_manager(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
+    settings, keys = parts.tools.settings, parts.tools.keys
+    heard = [replies_of(agency) for agency in agencies]
+    presence = Presence(parts.store, settings) if parts.workspace.env.store is not None else None
+    replies = ReplyConsumer(
+        lambda: parts.broker.consumer(heard, 4 * settings.batch_most),
+        parts.manager,
+        Hosts(keys),
+        keys,
+        settings,
+        presence,
+    )
+    poison = PoisonConsumer(lambda: parts.broker.consumer([POISON], 20), parts.manager, keys)
+    loops.run("poison", lambda stop: poison.run(stop.is_set))
+    loops.run("process-manager", lambda stop: replies.run(stop.is_set))
 
 
 def _webhooks(parts: Parts, environ: Mapping[str, str]) -> dict[str, Webhook]:

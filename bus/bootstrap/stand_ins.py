@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bus.bootstrap.folder import simulator_folder
-from bus.bootstrap.hosting import hosted, is_simulated
+from bus.bootstrap.host import hosted, is_simulated
 from bus.catalog import Workspace
 
 
 @contextmanager
-def simulators(workspace: Workspace, data: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def simulators(
+    workspace: Workspace, data: Path, agencies: Collection[str] | None = None
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """One process for each stand-in of a legacy system, in every environment, for tests or for all tasks.
 
-    Each ends with its standard input, so none outlives the bus.
+    Of these ``agencies``, or of all that have a host here. Each ends with its standard input, so none outlives the bus.
     """
-    wanted = [name for name in hosted(workspace) if is_simulated(workspace, name)]
+    served = hosted(workspace) if agencies is None else agencies
+    wanted = [name for name in served if is_simulated(workspace, name)]
     running_now = {name: start_simulator(workspace, data, name) for name in wanted}
     try:
         yield running_now

@@ -73,6 +73,8 @@ ARABIC: Mapping[str, str] = {
     "needs": "يعتمد على",
     "next": "التالي",
     "next_due": "الموعد التالي",
+    "mode": "وضع المخزن",
+    "unanswered": "استفسارات بلا جواب",
     "open_failures": "الأعطال المفتوحة",
     "opened_at": "وقت الفتح",
     "operation": "العملية",

@@ -6,31 +6,15 @@ import os
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from bus import logs
-from bus.bootstrap import (
-    Parts,
-    assemble,
-    claimed,
-    load_workspace,
-    pages,
-    running,
-    simulator_folder,
-    simulators,
-    write_once,
-)
+from bus.bootstrap import claimed, load_workspace, roles_of, simulator_folder, simulators
 from bus.catalog import load_simulator
-from bus.errors import ConfigurationError, Fault
-from bus.gateway.server import LOOPBACK, address_of, is_loopback, listen, serve_until_told
-from bus.operations.caller import Role, mint_token
 from bus.simulator import Persons
-
-_log = logs.bind(role="serve")
-#: Whose token `bus serve` leaves for the command line of this machine.
-LOCAL_USER = "local"
 
 _workspace = click.option(
     "--workspace", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(), help="Its folder."
@@ -45,18 +29,40 @@ _data = click.option(
 @_workspace
 @_env
 @_data
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    help="gateway, process-manager, relay, timekeeper or agency:NAME; several times for several. Default: all.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True, help="0 takes a free one.")
 @click.option(
     "--host",
-    default=LOOPBACK,
+    default="127.0.0.1",
     show_default=True,
     help="Address to listen on; one that others reach needs tokens (`bus user add`).",
 )
+@click.option(
+    "--simulators/--no-simulators",
+    "with_simulators",
+    default=True,
+    help="Whether the stand-ins of this process's agencies are started beside it.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def serve(workspace: Path, env: str, data: Path | None, port: int, host: str, log_level: logs.Level) -> None:
-    """Run the whole bus in this process: gateway, process manager, relay, timekeeper and agency hosts.
+def serve(  # the options of one command
+    workspace: Path,
+    env: str,
+    data: Path | None,
+    roles: tuple[str, ...],
+    port: int,
+    host: str,
+    with_simulators: bool,
+    log_level: logs.Level,
+) -> None:
+    """Run the bus: all of it in this process, or the roles that --role names.
 
-    Stops on SIGTERM or Ctrl-C within a bound; what was accepted is in the store, and goes on at the next start.
+    Roles in processes of their own share the broker and the store that the environment names; an agency's host needs
+    the broker only. Stops on SIGTERM or Ctrl-C within a bound; what was accepted is in the store, and goes on.
     """
     logs.configure(json=not sys.stderr.isatty(), level=log_level)
     logs.claim_process()
@@ -64,33 +70,20 @@ def serve(workspace: Path, env: str, data: Path | None, port: int, host: str, lo
         signal.signal(told, _stop)
     read = load_workspace(workspace.resolve(), env)
     folder = (data or workspace / ".bus").resolve()
-    with claimed(folder):
-        parts = assemble(read, folder)
-        is_for_others = not is_loopback(host)
-        if is_for_others:
-            _refuse_without_tokens(parts, host)
-        with listen(port, host) as listening, simulators(read, folder), running(parts):
-            introduce(parts, address_of(listening))
-            click.echo(f"The bus listens on {address_of(listening)} (environment {env}). Stop it with Ctrl-C.")
-            click.echo("الناقل يعمل الآن. أوقفه بالضغط على Ctrl-C.")
-            if is_for_others:
-                click.echo(f"It listens on {host}, for other machines too: put TLS in front, tokens travel in clear.")
-                click.echo(
-                    f"يستمع الناقل على العنوان {host} لأجهزة أخرى أيضًا: ضعوا أمامه TLS، فرموز الدخول تمرّ دون تعمية."
-                )
-            serve_until_told(parts.context, listening, pages)
+    wanted = roles_of(roles, read)
+    with ExitStack() as stack:
+        # A store in the folder is for one process; roles that share one elsewhere may share the folder, too.
+        stack.enter_context(claimed(folder, shared=read.env.store is not None or not wanted.bus))
+        if with_simulators:
+            stack.enter_context(simulators(read, folder, wanted.agencies))
+        if wanted.bus:
+            from bus.cli.serve_roles import serve_roles
 
+            serve_roles(read, folder, wanted, port, host)
+        else:
+            from bus.cli.serve_hosts import serve_hosts
 
-def _refuse_without_tokens(parts: Parts, host: str) -> None:
-    """Who opens the door to other machines has thought of who may come in."""
-    if parts.store.users() - {LOCAL_USER}:
-        return
-    fault = Fault(
-        code="tokens-needed",
-        message=f"The bus may listen on {host} only if tokens are configured; there is none but this machine's own.",
-        mend="Give one with `bus user add NAME --role ROLE`, or leave --host out.",
-    )
-    raise ConfigurationError((fault,))
+            serve_hosts(read, folder, wanted.agencies)
 
 
 def _stop(_signal: int, _frame: object) -> None:
@@ -127,16 +120,7 @@ def run_simulator(agency: str, workspace: Path, env: str, data: Path | None) -> 
 
 
 def _until_input_ends(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Past Python's own buffer: a thread that waits in there may not be left behind when the program ends.
+    while os.read(sys.stdin.fileno(), 1 << 16):
+        pass
     stop.set()
-
-
-def introduce(parts: Parts, address: str) -> None:
-    """Leave address and token where the command line finds them; nobody else may read them."""
-    token = parts.data / "token"
-    if not token.exists():
-        write_once(token, f"{mint_token(parts.store, LOCAL_USER, Role.ADMIN)}\n".encode())
-    url = parts.data / "url"
-    url.unlink(missing_ok=True)
-    write_once(url, f"{address}\n".encode())
-    _log.info("gateway_started", address=address)

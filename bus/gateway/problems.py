@@ -287,6 +287,12 @@ PROBLEMS: Mapping[str, Problem] = {
         ("transient", "store-unavailable", "broker-unavailable", "agency-unavailable", "stale-version"),
         _problem(503, ("The bus cannot do this now.", "تعذّر على الناقل تنفيذ هذا الآن."), _LATER),
     ),
+    "reconciling": _problem(
+        503,
+        ("The bus was restored and asks the agencies first.", "استُعيد الناقل من نسخة احتياطية ويسأل الجهات أولًا."),
+        _LATER,
+    ),
+    "outbox-full": _problem(503, ("Too much waits for the broker.", "ينتظر الإرسالَ عددٌ كبير من الرسائل."), _LATER),
     "busy": _problem(503, ("The bus has too much to do.", "الناقل مشغول جدًا الآن."), _LATER),
     # --- our own fault
     **dict.fromkeys(

@@ -10,6 +10,7 @@ from bus.errors import NotFoundError
 from bus.message.contract import Contracts
 from bus.message.key import Keys
 from bus.message.text import Text
+from bus.operations.admission import Admission
 from bus.ports import Decider, Store
 from bus.process.closure import from_closure
 from bus.process.definition import Definition
@@ -26,6 +27,7 @@ class Context:
     #: The secret of the installation (32 bytes).
     secret: bytes
     settings: Settings
+    admission: Admission
     _pinned: dict[str, tuple[Definition, Contracts]] = field(default_factory=dict)
 
     def service(self, name: str) -> Service:

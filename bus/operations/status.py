@@ -9,6 +9,7 @@ from bus.operations.agency import AgencyView, Nothing, agencies
 from bus.operations.caller import Caller
 from bus.operations.context import Context
 from bus.operations.request import when
+from bus.ports import Mode
 from bus.process.state import ALIVE, RequestState
 
 
@@ -17,6 +18,11 @@ class Status:
     """The whole bus at one instant."""
 
     at: str
+    #: ``open``; ``reconcile`` or ``asked`` after a restore: the agencies are being asked, or were, and nothing is sent
+    #: until `bus store open`.
+    mode: str
+    #: While it is not open: how many interactions were asked about and have no answer yet.
+    unanswered: int
     #: Requests by state.
     requests: dict[str, int]
     alive: int
@@ -47,8 +53,11 @@ def show_status(context: Context, _caller: Caller, _given: Nothing) -> Status:
     before, totals, after = context.store.accepted(), context.store.totals(), context.store.accepted()
     counted = sum(totals.values())
     accepted = min(max(counted, before), after)
+    mode = context.store.mode()
     return Status(
         at=when(context.store.now()) or "",
+        mode=mode.value,
+        unanswered=0 if mode is Mode.OPEN else context.store.unanswered(),
         requests={state.value: totals.get(state, 0) for state in RequestState},
         alive=sum(count for state, count in totals.items() if state in ALIVE),
         ended=sum(count for state, count in totals.items() if state not in ALIVE),

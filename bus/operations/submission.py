@@ -146,6 +146,7 @@ def proposed(context: Context, caller: Caller, given: Submit, event: bytes | Non
     purpose = granted_purpose(service, consumer, given.purpose)
     digest = digest_of(given.service, purpose, given.data)
     id_ = request_id(context.secret, consumer, given.key)
+    context.admission.check(consumer, given.key)
     _check(context, service.definition, id_, given.data, digest)
     key, data_id, said_id = context.keys.take(3)
     said = event if event is not None else _said(given)

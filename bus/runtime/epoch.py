@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from bus.logs import bind
-from bus.message.channel import Channel, control, replies, tasks
+from bus.message.channel import POISON, Channel, control, replies, tasks
 from bus.ports import Broker, Decider, Incoming, Store
 from bus.process.event import EpochBegan
 
@@ -14,8 +14,8 @@ _BATCH = 100
 
 
 def channels_of(agencies: tuple[str, ...]) -> list[Channel]:
-    """Every channel between the bus and these agencies."""
-    return [channel for agency in agencies for channel in (tasks(agency), control(agency), replies(agency))]
+    """Every channel between the bus and these agencies, and the one for what the broker gives up."""
+    return [POISON, *(channel for agency in agencies for channel in (tasks(agency), control(agency), replies(agency)))]
 
 
 def connect(broker: Broker, store: Store, decider: Decider, agencies: tuple[str, ...]) -> bool:

@@ -7,13 +7,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from uuid import uuid4
 
 from bus import logs
 from bus.adapter import Adapter
 from bus.catalog import OperationManifest
 from bus.config import Settings
-from bus.errors import BrokerUnavailableError, StoreUnavailableError
+from bus.errors import BrokerBusyError, BrokerUnavailableError, StoreUnavailableError
 from bus.killpoint import reach
 from bus.logs import LogEvent
 from bus.message.channel import Channel, control, replies, tasks
@@ -80,11 +82,16 @@ class AgencyHost:
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
         self._start_id = ""
+        #: The journal that this start was announced with.
+        self._announced = ""
         self._is_admitted = False
         #: Deliveries that wait, unacknowledged, for the admission.
         self._held: list[Delivery] = []
         self._unsent: deque[JournalReply] = deque()
         self._confirmed: list[str] = []
+        #: Handed to the broker and not heard of yet, and what it said since, from whatever thread.
+        self._posted = 0
+        self._said: SimpleQueue[tuple[list[JournalReply], tuple[Confirmation, ...] | None]] = SimpleQueue()
         #: On the monotonic clock.
         self._speak_at: Milliseconds = 0
         self._sweep_at: Milliseconds = 0
@@ -99,7 +106,7 @@ class AgencyHost:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is to be called, looked up or sent."""
-        return self._calls.is_idle and not self._unsent
+        return self._calls.is_idle and not self._unsent and not self._posted
 
     def run(self, stop: threading.Event) -> None:
         """Serve until told to stop; then finish the call under way, within `Settings.drain_within`, and send."""
@@ -115,11 +122,22 @@ class AgencyHost:
                     "broker_unavailable" if isinstance(error, BrokerUnavailableError) else "store_unavailable"
                 )
                 self._log.warning(away, error=error, wait_ms=retry)
+                if isinstance(error, StoreUnavailableError):
+                    # What comes back may be an older copy of the journal: the bus is asked what it has heard.
+                    self._is_admitted = False
+                    self._renew_if_rolled_back(error)
                 self._disconnect()
                 stop.wait(retry / 1000)
                 retry = min(2 * retry, _LONGEST_RETRY)
         self._drain()
         self.close()
+
+    def _renew_if_rolled_back(self, error: StoreUnavailableError) -> None:
+        if error.code != "journal-rolled-back":
+            return
+        with suppress(StoreUnavailableError):
+            renewed = self._setup.journal.renew(self._setup.clock())
+            self._log.error("host_alarm", alarm="journal_rolled_back", journal_id=renewed.journal_id)
 
     def open(self) -> None:
         """Connect and announce; what an earlier life left in the outbox is sent first."""
@@ -185,6 +203,10 @@ class AgencyHost:
         """Alive, or while nobody answered, the announcement again."""
         setup, now, journal = self._setup, self._setup.clock(), self._setup.journal.identity()
         self._speak_at = setup.monotonic() + setup.settings.alive_every
+        if self._is_admitted and journal.journal_id != self._announced:
+            # A sister has declared the journal restored.
+            self.announce()
+            return
         if self._is_admitted:
             alive = Alive(agency=setup.agency, start_id=self._start_id, journal_id=journal.journal_id, seq=journal.seq)
             self._send(alive_message(alive, id=str(uuid4()), now=now))
@@ -196,6 +218,7 @@ class AgencyHost:
             operations=_offered(setup.operations, setup.contracts),
             versions=self._versions,
         )
+        self._announced = journal.journal_id
         self._log.info("host_started", start_id=self._start_id, journal_id=journal.journal_id, journal_seq=journal.seq)
         self._send(started_message(started, id=str(uuid4()), now=now))
 
@@ -226,7 +249,7 @@ class AgencyHost:
         if not all(self._admit(admitted) for admitted in batch.admissions):
             # The journal is an older copy. The deliveries come again once its successor is admitted.
             return Taken()
-        idle = not self._unsent and not self._calls.is_busy
+        idle = not self._unsent and not self._posted and not self._calls.is_busy
         confirmed = tuple(self._confirmed) if batch.asks or idle else ()
         taken = take(self._setup, batch, confirmed)
         if confirmed:
@@ -307,23 +330,53 @@ class AgencyHost:
         self._calls.collect()
 
     def _publish(self) -> bool:
-        """Send what waits; what the broker did not take stays, in the journal and here."""
+        """Hand over what waits, and take in what the broker said of what was handed over before.
+
+        What it did not take stays, in the journal and here.
+        """
+        heard = self._hear()
         if self._publisher is None or not self._unsent or self._setup.monotonic() < self._publish_at:
-            return False
+            return heard
         batch = list(self._unsent)
         channel = replies(self._setup.agency)
-        said = self._publisher.publish([_outgoing(reply, channel) for reply in batch])
-        reach("host.published")
-        kept = [reply for reply, told in zip(batch, said, strict=True) if told is not Confirmation.CONFIRMED]
-        self._confirmed += [
-            reply.message_id for reply, told in zip(batch, said, strict=True) if told is Confirmation.CONFIRMED
-        ]
-        self._unsent = deque(kept)
+        self._unsent.clear()
+        self._posted += len(batch)
+        said = self._said
+        try:
+            self._publisher.post([_outgoing(reply, channel) for reply in batch], lambda told: said.put((batch, told)))
+        except BrokerUnavailableError as error:
+            self._posted -= len(batch)
+            self._unsent.extend(batch)
+            if not isinstance(error, BrokerBusyError):
+                raise
+            self._publish_at = self._setup.monotonic() + _FIRST_RETRY
+        return True
+
+    def _hear(self) -> bool:
+        """What the broker has said since; a connection that is gone is an error like any other of the broker."""
+        heard = False
+        with suppress(Empty):
+            while True:
+                batch, said = self._said.get_nowait()
+                heard = True
+                reach("host.published")
+                self._posted -= len(batch)
+                self._take_in(batch, said)
+        return heard
+
+    def _take_in(self, batch: Sequence[JournalReply], said: tuple[Confirmation, ...] | None) -> None:
+        if said is None:
+            self._unsent.extendleft(reversed(batch))
+            raise BrokerUnavailableError("The connection was lost before the broker had confirmed.")
+        told = list(zip(batch, said, strict=True))
+        self._confirmed += [reply.message_id for reply, one in told if one is Confirmation.CONFIRMED]
+        kept = [reply for reply, one in told if one is not Confirmation.CONFIRMED]
+        self._unsent.extendleft(reversed(kept))
         if kept:
+            channel = replies(self._setup.agency)
             self._log.warning("publish_unroutable", channel=channel, count=len(kept))
             self._broker.apply([channel])
             self._publish_at = self._setup.monotonic() + _LONGEST_RETRY
-        return True
 
     def _drain(self) -> None:
         """No more tasks; the call under way may end, and its replies leave."""
@@ -333,6 +386,9 @@ class AgencyHost:
             while self._calls.is_busy and (left := until - self._setup.monotonic()) > 0:
                 self._unsent.extend(self._calls.finish(left))
             self._publish()
+            while self._posted and self._setup.monotonic() < until:
+                self._hear()
+                time.sleep(0.005)
             take(self._setup, Sorted(), self._confirmed)
         except (BrokerUnavailableError, StoreUnavailableError) as error:
             # Nothing is lost: the journal has it, and the next start sends it.
@@ -349,6 +405,8 @@ class AgencyHost:
                 self._log.debug("broker_unavailable", error=error)
         self._consumer = self._publisher = None
         self._held.clear()
+        # Whatever it still says of these, they are read anew from the journal.
+        self._said, self._posted = SimpleQueue(), 0
 
 
 def _outgoing(reply: JournalReply, channel: Channel) -> Outgoing:

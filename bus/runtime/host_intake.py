@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bus.errors import InvalidMessageError
+from bus.errors import Fault, InvalidMessageError
 from bus.logs import Log
+from bus.message.channel import BUS_USER, is_from
 from bus.message.envelope import Envelope, Message, MessageType, decode
 from bus.message.instant import Instant
 from bus.message.replies import reply_from_message
@@ -55,6 +56,9 @@ def sort(deliveries: Iterable[Delivery], agency: str, now: Instant, log: Log) ->
     for delivery in deliveries:
         try:
             message = decode(delivery.body)
+            if not is_from(delivery.sender, BUS_USER):
+                what = "The broker does not vouch that it comes from the bus."
+                raise InvalidMessageError((Fault(code="unvouched-sender", message=what),), raw=delivery.body)
             if message.envelope.type == MessageType.HOST_ADMITTED:
                 batch.admissions.append(read_admitted(message))
             else:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from bus.errors import BrokerUnavailableError, StaleVersionError
+from bus.errors import BrokerBusyError, BrokerUnavailableError, StaleVersionError
 from bus.killpoint import reach
 from bus.logs import bind
 from bus.message.channel import Channel
+from bus.message.instant import Milliseconds
 from bus.message.reply import Unknown
 from bus.ports import AgencyRow, Confirmation, Decided, Fate, Incoming, OutboxRow, Outgoing, Publisher, Store
 from bus.process.event import Replied, TimerFired
@@ -22,13 +24,21 @@ from bus.runtime.work import Tools, Work
 
 _log = bind(role="process-manager")
 T = TypeVar("T")
+#: After a broker that could not be reached, what is decided is left to the relay for so many milliseconds.
+_POST_AGAIN: Milliseconds = 1_000
 
 
 class ProcessManager:
     """Any thread may decide; the store puts transactions in order, and one lock the publisher."""
 
     def __init__(
-        self, *, store: Store, publisher: Callable[[], Publisher], tools: Tools, dispatcher: Dispatcher
+        self,
+        *,
+        store: Store,
+        publisher: Callable[[], Publisher],
+        tools: Tools,
+        dispatcher: Dispatcher,
+        monotonic: Callable[[], Milliseconds] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self._store = store
         self._connect = publisher
@@ -36,6 +46,8 @@ class ProcessManager:
         self._publishing = threading.Lock()
         self._tools = tools
         self._dispatcher = dispatcher
+        self._monotonic = monotonic
+        self._post_again_at: Milliseconds = 0
         #: Keys of rows that the broker has: deleted with the next transaction.
         self._confirmed: list[int] = []
         self._counting = threading.Lock()
@@ -80,7 +92,7 @@ class ProcessManager:
         confirmed = self._take_confirmed()
         try:
             with self._store.transaction() as transaction:
-                work = Work(transaction, self._tools)
+                work = Work(transaction, self._tools, asks_only=self._dispatcher.asks_only)
                 result = body(work)
                 transaction.write(work.changes(confirmed))
         except BaseException:
@@ -92,7 +104,7 @@ class ProcessManager:
         for done in work.after_commit:
             done()
         _tell(work)
-        self.publish(work.posting.outbox)
+        self._post(work.posting.outbox)
         return result
 
     def _count_breakers(self, work: Work, batch: Sequence[Incoming], fates: Sequence[Decided]) -> None:
@@ -114,6 +126,33 @@ class ProcessManager:
 
     # --- publishing --------------------------------------------------------------------------------------------------
 
+    def _post(self, batch: Sequence[tuple[OutboxRow, bytes]]) -> None:
+        """Hand what was just committed to the broker and do not wait; what is not confirmed is left to the relay.
+
+        Settling a reply needs the store alone: a broker that is away must not hold up those who decide.
+        """
+        if not batch or self._monotonic() < self._post_again_at:
+            return
+        try:
+            with self._publishing:
+                publisher = self._connected()
+                publisher.post(_messages(batch), lambda told: self._told(publisher, batch, told))
+        except BrokerUnavailableError as error:
+            self._post_again_at = self._monotonic() + _POST_AGAIN
+            _log.warning("broker_unavailable", error=error, count=len(batch))
+            if not isinstance(error, BrokerBusyError):
+                self._let_go(self._publisher)
+
+    def _told(
+        self, publisher: Publisher, batch: Sequence[tuple[OutboxRow, bytes]], told: tuple[Confirmation, ...] | None
+    ) -> None:
+        if told is not None:
+            self._note(batch, told)
+        elif self._publisher is publisher:
+            # Its connection is gone; the next batch makes another.
+            self._publisher = None
+            _log.warning("broker_unavailable", count=len(batch))
+
     def publish(self, rows: Iterable[tuple[OutboxRow, bytes]]) -> int:
         """Publish committed rows; what is not confirmed stays in the store for the relay. How many were confirmed."""
         batch = list(rows)
@@ -121,13 +160,26 @@ class ProcessManager:
             return 0
         try:
             with self._publishing:
-                if self._publisher is None:
-                    self._publisher = self._connect()
-                confirmations = self._publisher.publish([_outgoing(row, body) for row, body in batch])
+                publisher = self._connected()
+                confirmations = publisher.publish(_messages(batch))
         except BrokerUnavailableError as error:
-            self._publisher = None
             _log.warning("broker_unavailable", error=error, count=len(batch))
+            self._let_go(self._publisher)
             return 0
+        self._post_again_at = 0
+        return self._note(batch, confirmations)
+
+    def _connected(self) -> Publisher:
+        if self._publisher is None:
+            self._publisher = self._connect()
+        return self._publisher
+
+    def _let_go(self, publisher: Publisher | None) -> None:
+        self._publisher = None
+        if publisher is not None:
+            publisher.close()
+
+    def _note(self, batch: Sequence[tuple[OutboxRow, bytes]], confirmations: Sequence[Confirmation]) -> int:
         reach("process.published")
         done = [row.key for (row, _), said in zip(batch, confirmations, strict=True) if said is Confirmation.CONFIRMED]
         self._note_refusing(batch, confirmations)
@@ -176,6 +228,10 @@ class ProcessManager:
                 _log.warning("publish_refused", channel=channel)
         with self._counting:
             self._refusing = (self._refusing - taking) | {channel for channel, one in said if channel not in taking}
+
+
+def _messages(batch: Sequence[tuple[OutboxRow, bytes]]) -> list[Outgoing]:
+    return [_outgoing(row, body) for row, body in batch]
 
 
 def _outgoing(row: OutboxRow, body: bytes) -> Outgoing:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from bus.config import Settings
 from bus.killpoint import reach
 from bus.message.channel import Channel, agency_of
+from bus.message.instant import Milliseconds
 from bus.message.key import Keys, key_at
 from bus.ports import Broker, FailureRow, Store
+from bus.runtime.epoch import channels_of, connect
 from bus.runtime.process_manager import ProcessManager
 
 #: A row younger than this is still in the hands of the process that wrote it.
 YOUNG = 5_000
+#: How often it looks whether the broker was wiped.
+_LOOK_EVERY: Milliseconds = 1_000
+#: How often it makes the channels of silent agencies.
+_REACH_EVERY: Milliseconds = 5_000
 
 
 class Relay:
     """Leases rows, publishes them outside of any transaction, and has the confirmed ones deleted."""
 
-    def __init__(self, store: Store, broker: Broker, manager: ProcessManager, keys: Keys, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        manager: ProcessManager,
+        keys: Keys,
+        settings: Settings,
+        agencies: tuple[str, ...] = (),
+        monotonic: Callable[[], Milliseconds] = lambda: time.monotonic_ns() // 1_000_000,
+    ) -> None:
+        self._agencies = agencies
+        self._monotonic = monotonic
+        #: When it looks next whether the broker still knows the epoch; None: it has not looked yet.
+        self._look_at: Milliseconds | None = None
+        self._reach_at: Milliseconds = 0
         self._store = store
         self._broker = broker
         self._manager = manager
@@ -27,9 +48,38 @@ class Relay:
         #: Channels whose failure is told; once each, until they take something again.
         self._told: frozenset[Channel] = frozenset()
 
+    def connect(self) -> None:
+        """Make the channels exist, and begin a new epoch if the broker had forgotten the old one."""
+        connect(self._broker, self._store, self._manager, self._agencies)
+        self._look_at = self._monotonic() + _LOOK_EVERY
+
+    def _watch(self) -> None:
+        """A broker that was wiped comes back empty, and says nothing of it."""
+        if self._look_at is None or self._monotonic() >= self._look_at:
+            epoch = self._store.epoch()
+            if self._look_at is None or epoch is None or not self._broker.has_epoch(epoch):
+                self.connect()
+            self._reach_silent()
+            self._look_at = self._monotonic() + _LOOK_EVERY
+
+    def _reach_silent(self) -> None:
+        """An agency of whose hosts nothing is heard may lack a channel that somebody deleted: they are made again."""
+        if self._monotonic() < self._reach_at:
+            return
+        self._reach_at = self._monotonic() + _REACH_EVERY
+        rows, now = self._store.agencies(), self._store.now()
+        silent = tuple(
+            agency
+            for agency in self._agencies
+            if agency not in rows or not rows[agency].is_alive(now, self._settings.dead_after)
+        )
+        if silent:
+            self._broker.apply(channels_of(silent))
+
     def step(self, *, young: int = YOUNG) -> int:
         """One batch of leftovers; how many the broker confirmed. ``young=0`` takes all, as a start does."""
         self._manager.flush()
+        self._watch()
         self._mend()
         before = key_at(self._store.now() - young + 1)
         rows = self._store.leftovers(before, self._settings.batch_most, self._settings.lease)

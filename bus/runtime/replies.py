@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from bus.config import Settings
-from bus.errors import Fault, InvalidMessageError, TransientError
+from bus.errors import BrokerUnavailableError, Fault, InvalidMessageError, TransientError
 from bus.killpoint import reach
 from bus.logs import bind
-from bus.message.channel import Channel, agency_of
+from bus.message.channel import BUS_USER, Channel, agency_of, host_user, is_from
 from bus.message.envelope import Envelope, Message, MessageType, decode
 from bus.message.instant import Milliseconds
 from bus.message.key import Keys
@@ -23,6 +24,7 @@ from bus.process.state import Kind, StepKey
 from bus.receiver.announcement import Started, read_alive, read_started
 from bus.runtime.agency import heard
 from bus.runtime.hosts import Hosts
+from bus.runtime.presence import Presence
 from bus.runtime.process_manager import ProcessManager
 from bus.runtime.work import Work
 
@@ -30,6 +32,8 @@ _log = bind(role="process-manager")
 
 #: How long it waits for messages before it looks whether it is to stop.
 _IDLE: Milliseconds = 100
+#: Seconds before it connects anew.
+_AFTER_TROUBLE = 0.5
 
 
 @dataclass(slots=True)
@@ -50,26 +54,57 @@ class ReplyConsumer:
     """Collects, decides and only then acknowledges. Replies are always consumed: settling one needs the store alone."""
 
     def __init__(
-        self, connect: Callable[[], Consumer], manager: ProcessManager, hosts: Hosts, keys: Keys, settings: Settings
+        self,
+        connect: Callable[[], Consumer],
+        manager: ProcessManager,
+        hosts: Hosts,
+        keys: Keys,
+        settings: Settings,
+        presence: Presence | None = None,
     ) -> None:
+        """``presence`` is told where other process managers share the store."""
         self._connect = connect
         self._manager = manager
         self._hosts = hosts
         self._keys = keys
         self._settings = settings
+        self._presence = presence
         self._stop: Callable[[], bool] = lambda: False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Consume until told to stop, and then what is there already; what cannot be settled goes back."""
         self._stop = stop
+        while not stop():
+            try:
+                self._consume(stop)
+            except BrokerUnavailableError as error:
+                _log.warning("broker_unavailable", error=error)
+                self._rest(stop)
+
+    def _consume(self, stop: Callable[[], bool]) -> None:
+        self._tell_presence(None)
         consumer = self._connect()
         try:
             while not stop():
                 self.step(consumer, _IDLE)
+                self._tell_presence(consumer)
             while self.step(consumer, 0):
                 pass
         finally:
             consumer.close()
+            if self._presence is not None:
+                self._presence.leave()
+
+    def _tell_presence(self, consumer: Consumer | None) -> None:
+        if self._presence is not None:
+            self._presence.tell(consumer)
+
+    @staticmethod
+    def _rest(stop: Callable[[], bool]) -> None:
+        """The broker is away: look again soon, and heed a stop at once."""
+        until = time.monotonic() + _AFTER_TROUBLE
+        while not stop() and time.monotonic() < until:
+            time.sleep(_IDLE / 1000)
 
     def step(self, consumer: Consumer, patience: Milliseconds = 0) -> int:
         """One batch; how many deliveries it settled."""
@@ -126,6 +161,11 @@ class ReplyConsumer:
 
     def _sort(self, delivery: Delivery, message: Message, understood: _Understood) -> None:
         envelope, agency = message.envelope, _agency(delivery.channel)
+        # A tick that an agency could make would let it choose when its own deadlines pass.
+        user = BUS_USER if envelope.type is MessageType.TICK else host_user(agency)
+        if not is_from(delivery.sender, user):
+            what = "The broker does not vouch that it comes from whom this channel is for."
+            raise _refused("", "unvouched-sender", what, message)
         if envelope.type in REPLY_TYPES:
             understood.replies.append(self._incoming(delivery, message, agency))
             understood.signs.append((agency, envelope.journalid, envelope.journalseq))

@@ -19,6 +19,7 @@ from bus.ports import AgencyRow, FailureRow, Incoming, Outgoing, Publisher, Stor
 from bus.process.event import Timer, TimerFired
 from bus.process.state import AWAITING, Request, Step
 from bus.process.timer import running_timers
+from bus.runtime.hearing import Hearing
 from bus.runtime.process_manager import ProcessManager
 
 _log = bind(role="timekeeper")
@@ -60,6 +61,7 @@ class Timekeeper:
         self._look_at: Milliseconds = 0
         #: Timers that fired and moved nothing (a definition is lost, the code breaks): tried again at the next tick.
         self._vain: set[tuple[str, TimerFired]] = set()
+        self._hearing = Hearing(store, settings)
 
     def step(self) -> int:
         """Tick if it is time, fire what is due; how many timers moved something."""
@@ -138,7 +140,7 @@ class Timekeeper:
         first = self._store.next_due()
         if first is None or first > now:
             return []
-        begun, agencies, most = self._monotonic(), self._store.agencies(), _MOST
+        begun, agencies, most = self._monotonic(), self._hearing.agencies(now), _MOST
         while True:
             requests = self._store.due(now, most)
             events = [

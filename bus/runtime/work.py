@@ -58,7 +58,9 @@ class Tools:
 class Work:
     """Loads the requests of a batch, decides event after event, and gathers the changes of all of them."""
 
-    def __init__(self, transaction: Transaction, tools: Tools) -> None:
+    def __init__(self, transaction: Transaction, tools: Tools, *, asks_only: bool = False) -> None:
+        """``asks_only``: the store was restored, and providers are told nothing but look-ups."""
+        self._asks_only = asks_only
         self.transaction = transaction
         self.tools = tools
         self.now: Instant = transaction.now()
@@ -186,7 +188,7 @@ class Work:
             if conflict is not None:
                 return Decided(fate=Fate.CONFLICT, request=case.request, conflict=conflict)
         event = self._understood(case, incoming)
-        decision = decide(case.request, event, self.now, case.pinned.definition, self.tools.settings)
+        decision = self._decision(case, event)
         if decision.conflict is not None:
             return Decided(fate=Fate.CONFLICT, request=case.request, conflict=decision.conflict)
         if decision.facts:
@@ -317,7 +319,11 @@ class Work:
 
     def decide(self, case: Case, event: Event) -> None:
         """Decide one more event of a request that is already here."""
-        self._absorb(case, decide(case.request, event, self.now, case.pinned.definition, self.tools.settings))
+        self._absorb(case, self._decision(case, event))
+
+    def _decision(self, case: Case, event: Event) -> Decision:
+        definition, settings = case.pinned.definition, self.tools.settings
+        return decide(case.request, event, self.now, definition, settings, asks_only=self._asks_only)
 
     def _subject(self, case: Case) -> str | None:
         if case.request.id not in self._subjects:

@@ -63,11 +63,14 @@ VERBS: Mapping[str, str] = {
     "park_withdrawn": "parked, effect none",
     "pend": "pending; asked again after growing intervals; in doubt and past the deadline: parked",
     "query_again": "the same look-up once more",
+    "query_anew": "looked up now; the waiting for the answer begins anew",
+    "query_once": "the first time as `query_anew`, with the reason `poison`; the second time parked",
     "query_now": "looked up now; look-ups and tries are counted anew",
     "reask": "stays; what is asked of the applicant is replaced if it differs",
     "refuse": "refused",
     "replay_parked": "effect unknown: unknown, and looked up; else ready, attempt + 1",
     "resend": "the same bytes again to a live host, unless it is too late to begin",
+    "resend_once": "the first time as `resend`, with the reason `poison`; the second time parked",
     "retry": "retrying, attempt + 1; tries used: as `exhaust`",
     "retry_or_end": "as `retry`; past the deadline as `end`",
     "return": "returned: the applicant is asked, the clock rests",
@@ -80,6 +83,7 @@ VERBS: Mapping[str, str] = {
     "two_effects_back": "as `two_effects`, and as `take_back`",
     "unsupplied": "refused with `not_supplemented`",
     "withdraw": "a withdrawal is sent and its answer awaited; a desk's row is cancelled",
+    "withdraw_once": "the first time as `withdraw`, with the reason `poison`; the second time parked",
     "withdraw_query": "a withdrawal and a look-up are sent",
 }
 
@@ -95,8 +99,16 @@ _TABLES: Sequence[tuple[str, str, Table]] = (
         "`other` is every kind but completed and refused. The same message twice is settled before it comes here.",
         table.REPLIES_OLDER,
     ),
-    ("Timers and a new epoch of the broker, request open", "Nothing is ever sent to a desk.", table.TIMERS_OPEN),
-    ("Timers and a new epoch of the broker, request closing", "", table.TIMERS_CLOSING),
+    (
+        "What befalls the bus itself, request open",
+        (
+            "Timers; `epoch`: the broker lost everything; `poison`: the broker gave a message of the current attempt "
+            "up, for too many hosts died of it; `restored`: the store is older than what happened, and until a person "
+            "opens it a look-up takes the place of whatever else would be sent. Nothing is ever sent to a desk."
+        ),
+        table.TIMERS_OPEN,
+    ),
+    ("What befalls the bus itself, request closing", "", table.TIMERS_CLOSING),
     ("What people do, request open", "Only an optional step can be skipped.", table.COMMANDS_OPEN),
     ("What people do, request closing", "After the end every command is a conflict.", table.COMMANDS_CLOSING),
     (
@@ -109,7 +121,7 @@ _TABLES: Sequence[tuple[str, str, Table]] = (
     ),
     ("Compensations: replies to the current attempt", "", table.REPLIES_COMPENSATION),
     ("Compensations: replies to an older attempt", "", table.REPLIES_OLDER_COMPENSATION),
-    ("Compensations: timers and a new epoch", "", table.TIMERS_COMPENSATION),
+    ("Compensations: what befalls the bus itself", "", table.TIMERS_COMPENSATION),
     ("Compensations: what people do", "`answer` means: done by hand.", table.COMMANDS_COMPENSATION),
 )
 

@@ -49,6 +49,11 @@ def shorten(workspace: Path, repeat: str, intervals: Mapping[str, str]) -> None:
     """Make waiting short in a copy of the workspace; every operation of the registry may be repeated as told."""
     manifest = (f"adapters/{REGISTRY}/manifest.yaml", r"repeat: .+", f"repeat: {repeat}")
     settings = [("env/test.yaml", rf"{name}: \w+", f"{name}: {value}") for name, value in intervals.items()]
+    file = workspace / "env" / "test.yaml"
+    said = file.read_text(encoding="utf-8")
+    # Its intervals stand last.
+    more = "".join(f"  {name}: 1\n" for name in intervals if f"  {name}: " not in said)
+    file.write_text(said + more, encoding="utf-8")
     for name, pattern, new in (*_SHORT, manifest, *settings):
         file = workspace / name
         text, count = re.subn(pattern, new, file.read_text(encoding="utf-8"))

@@ -58,6 +58,7 @@ class RuntimeRig:
             self.broker_consumer, self.manager, Hosts(parts.tools.keys), parts.tools.keys, self.settings
         )
         self.relay = Relay(self.store, self.broker, self.manager, parts.tools.keys, self.settings)
+        self.relay.connect()
         self.timekeeper = Timekeeper(
             store=self.store,
             manager=self.manager,

@@ -52,6 +52,8 @@ _WORDS: Mapping[str, Told] = {
     "queried": _told("asked what became of it", "استعلام من الجهة"),
     "look_up_answered": _told("asked; still nobody knows", "لا يُعلم بعد", "doubt"),
     "resent": _told("no reply; same bytes again", "يُعاد الإرسال", "doubt"),
+    "caught_up": _told("its host knew of a later try", "الجهة على علم بمحاولة أحدث"),
+    "poisoned": _told("broke its host again and again", "تعطّل مضيف الجهة مرارًا", "bad"),
     "step_returned": _told("back to the applicant", "إعادة إلى مقدم الطلب", "doubt"),
     "step_succeeded": _told("done", "تم", "good"),
     "step_refused": _told("refused: {reason}", "تم الرفض", "bad"),

@@ -1,0 +1,47 @@
+"""The store of an installation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bus.bootstrap.folder import private
+from bus.catalog import DatabaseUse, Workspace, reveal
+from bus.ports import Store
+from bus.stores.sqlite import SqliteStore, migrate
+
+
+def open_store(data: Path) -> SqliteStore:
+    """The store in the folder, made or brought up to date if need be; the folder is for its owner alone."""
+    private(data)
+    migrate(data / "store.db")
+    return SqliteStore(data / "store.db")
+
+
+def store_of(workspace: Workspace, data: Path) -> Store:
+    """The store that the environment names, else that of the folder."""
+    use = workspace.env.store
+    if use is None:
+        return open_store(data)
+    from bus.stores.postgres import PostgresStore  # noqa: PLC0415  # the embedded bus needs no driver
+
+    url, password = address_of(workspace, use)
+    return PostgresStore(url, password=password)
+
+
+def migrate_store(workspace: Workspace, data: Path) -> None:
+    """Make the store of the environment, or bring it up to date."""
+    use = workspace.env.store
+    if use is None:
+        open_store(data).close()
+        return
+    from bus.stores.postgres import migrate as migrate_postgres  # noqa: PLC0415  # the embedded bus needs no driver
+
+    url, password = address_of(workspace, use)
+    migrate_postgres(url, password=password)
+
+
+def address_of(workspace: Workspace, use: DatabaseUse) -> tuple[str, str | None]:
+    """The address of a database and the password for it; keep the second out of logs."""
+    told = reveal({"url": use.url, "password": use.password}, workspace.root, os.environ)
+    return told["url"], told["password"]

@@ -1,0 +1,34 @@
+"""Agency hosts alone, inside the agency: they reach the broker, their journal and their legacy system."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import click
+
+from bus.bootstrap import host_broker, hosting
+from bus.catalog import Workspace
+from bus.runtime.loop import Loops
+
+
+def serve_hosts(workspace: Workspace, data: Path, agencies: tuple[str, ...]) -> None:
+    """Run the hosts of these agencies until told to stop; each with its own name and password at the broker."""
+    loops = Loops()
+    with ExitStack() as stack:
+        stack.callback(lambda: loops.stop(workspace.env.settings.drain_within / 1000))
+        # Made here first: what is wrong with the environment is told to whoever starts it, and ends the program.
+        for agency in agencies:
+            host_broker(workspace, agency).close()
+        loops.run_beside({f"agency:{agency}": partial(_run, workspace, data, agency) for agency in agencies})
+        click.echo(f"{', '.join(agencies)}: at work (environment {workspace.env.name}). Stop it with Ctrl-C.")
+        while True:
+            signal.pause()
+
+
+def _run(workspace: Workspace, data: Path, agency: str, stop: threading.Event) -> None:
+    with closing(host_broker(workspace, agency)) as broker, hosting(workspace, data, agency, broker) as host:
+        host.run(stop)
