@@ -1,0 +1,201 @@
+"""Many processes under load, and the broker dies, is wiped, starved, filled, or changed behind their backs."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pika  # type: ignore[import-untyped]
+import pytest
+
+from bus.message.channel import control, replies, tasks
+from tests.support.fleet import Fleet, Load, all_end, fleet_on
+from tests.support.installation import REGISTRY, wait_for
+from tests.support.ledgers import assert_all_is_well
+
+VHOST = "bus"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet_on(tmp_path_factory.mktemp("fleet"), intervals={"outbox_most": "40"}) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _all_run(fleet: Fleet) -> Iterator[None]:
+    yield
+    fleet.start()
+
+
+def ends_well(fleet: Fleet, load: Load) -> None:
+    outcomes = all_end(fleet, load)
+    assert set(outcomes) == {"completed"}
+    assert_all_is_well(fleet)
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_a_broker_that_restarts_under_load_loses_nothing(fleet: Fleet, how: str) -> None:
+    with Load(fleet) as load:
+        load.wait_for(30)
+        if how == "kill":
+            fleet.rabbit.kill()
+        else:
+            fleet.rabbit.stop()
+        # The gateway needs no broker to give a receipt.
+        load.wait_for(15)
+        fleet.rabbit.start()
+        load.wait_for(15)
+        ends_well(fleet, load)
+
+
+def test_a_broker_that_was_wiped_is_filled_again_from_the_store(fleet: Fleet) -> None:
+    with fleet.store() as store:
+        old = store.epoch()
+    known = fleet.rabbit_definitions()
+    with Load(fleet) as load:
+        load.wait_for(30)
+        fleet.rabbit.wipe()
+        fleet.define(known)
+        load.wait_for(15)
+        ends_well(fleet, load)
+    with fleet.store() as store:
+        assert store.epoch() != old
+
+
+def test_a_broker_without_memory_stops_new_submissions_and_nothing_else(fleet: Fleet) -> None:
+    with Load(fleet, rate=30) as load:
+        load.wait_for(20)
+        fleet.rabbit.memory_alarm(on=True)
+        try:
+            wait_for("submissions are told to wait", lambda: load.refused["outbox-full"])
+            # Reading needs no broker.
+            assert fleet.state(load.accepted[0])
+        finally:
+            fleet.rabbit.memory_alarm(on=False)
+        load.wait_for(20)
+        ends_well(fleet, load)
+
+
+def test_the_bus_starts_and_accepts_while_the_broker_is_away(fleet: Fleet) -> None:
+    fleet.kill()
+    fleet.rabbit.stop()
+    try:
+        fleet.start()
+        with Load(fleet, rate=10) as load:
+            load.wait_for(10)
+            fleet.rabbit.start()
+            load.wait_for(10)
+            ends_well(fleet, load)
+    finally:
+        fleet.rabbit.start()
+
+
+@pytest.mark.parametrize("what", ["exchange", "queue", "binding"])
+@pytest.mark.parametrize("channel", [tasks(REGISTRY), control(REGISTRY), replies(REGISTRY)])
+def test_what_somebody_deletes_from_the_broker_is_made_again_and_shown(fleet: Fleet, what: str, channel: str) -> None:
+    with Load(fleet) as load:
+        load.wait_for(15)
+        fleet.delete(what, channel)
+        load.wait_for(15)
+        # What the queue held went with it, and the bus may ask for it again only after a while.
+        outcomes = all_end(fleet, load, within=110)
+    assert set(outcomes) == {"completed"}
+    assert_all_is_well(fleet)
+    assert fleet.differences() == []
+
+
+def test_a_channel_that_is_full_delays_its_own_messages_and_comes_back(fleet: Fleet) -> None:
+    fleet.rabbit.admin.ask(
+        "PUT",
+        f"/api/policies/{VHOST}/full",
+        {"pattern": f"^tasks\\.{REGISTRY}$", "definition": {"max-length": 1}, "apply-to": "queues"},
+    )
+    try:
+        with Load(fleet, rate=30, clients=6) as load:
+            load.wait_for(60)
+            fleet.rabbit.admin.ask("DELETE", f"/api/policies/{VHOST}/full")
+            ends_well(fleet, load)
+    finally:
+        fleet.rabbit.admin.ask("DELETE", f"/api/policies/{VHOST}/full")
+
+
+@contextmanager
+def tapped(fleet: Fleet) -> Iterator[list[tuple[str, bytes, pika.BasicProperties]]]:
+    """Everything that goes through the registry's channels meanwhile, as copies."""
+    admin = fleet.rabbit.admin
+    connection = pika.BlockingConnection(pika.URLParameters(admin.url_with_user(VHOST)))
+    channel = connection.channel()
+    queue = channel.queue_declare("tap", durable=False, exclusive=True).method.queue
+    for name in (tasks(REGISTRY), replies(REGISTRY)):
+        channel.queue_bind(queue, name, name)
+    copies: list[tuple[str, bytes, pika.BasicProperties]] = []
+    try:
+        yield copies
+        while True:
+            method, properties, body = channel.basic_get(queue, auto_ack=True)
+            if method is None:
+                break
+            copies.append((method.routing_key, body, properties))
+    finally:
+        connection.close()
+
+
+def test_every_message_again_twice_and_in_disorder_changes_nothing(fleet: Fleet) -> None:
+    with tapped(fleet) as copies, Load(fleet) as load:
+        load.wait_for(40)
+        ends_well(fleet, load)
+    effects = dict(fleet.ledger.counts())
+    assert len(copies) > 80
+
+    # When all of it comes again, while more is under way
+    fleet.let_impersonate()
+    again = copies * 2
+    random.Random(7).shuffle(again)
+    with Load(fleet) as load:
+        connection = pika.BlockingConnection(pika.URLParameters(fleet.rabbit.admin.url_with_user(VHOST)))
+        channel = connection.channel()
+        for name, body, properties in again:
+            channel.basic_publish(name, name, body, properties)
+        connection.close()
+        load.wait_for(20)
+        ends_well(fleet, load)
+
+    # Then nothing happened twice
+    counts = fleet.ledger.counts()
+    assert {name: counts[name] for name in effects} == effects
+    wait_for("all of it is settled", lambda: not fleet.depths())
+
+
+def test_a_message_that_the_broker_does_not_vouch_for_is_not_believed(fleet: Fleet) -> None:
+    with tapped(fleet) as copies, Load(fleet) as load:
+        load.wait_for(5)
+        ends_well(fleet, load)
+    forged = next((name, body, properties) for name, body, properties in copies if name == replies(REGISTRY))
+
+    connection = pika.BlockingConnection(pika.URLParameters(fleet.rabbit.admin.url_with_user(VHOST)))
+    name, body, properties = forged
+    properties.user_id = None
+    connection.channel().basic_publish(name, name, body, properties)
+    connection.close()
+
+    failure = fleet.wait_for_failure("invalid:unvouched-sender", agency=REGISTRY)
+    assert failure["request_id"] is None
+
+
+def test_answers_that_wait_in_the_broker_while_the_bus_is_down_over_a_deadline_count(fleet: Fleet) -> None:
+    # Given requests under way, and a bus that falls silent while their answers come
+    with Load(fleet, rate=20) as load:
+        load.wait_for(20)
+    for name in ("manager-1", "manager-2", "clock", "gateway"):
+        fleet.kill_one(name)
+    # When every answer would long be overdue: asked for after one second, doubted after four
+    time.sleep(6)
+    fleet.start()
+
+    # Then nothing is doubted that was answered
+    outcomes = all_end(fleet, load)
+    assert set(outcomes) == {"completed"}
+    assert_all_is_well(fleet)

@@ -1,0 +1,365 @@
+"""A whole installation on many processes: RabbitMQ, PostgreSQL, one process a role, each to be killed by itself."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+from bus.bench.services import PostgresNode, RabbitNode
+from bus.bootstrap import load_workspace
+from bus.client import Client
+from bus.errors import BusError, TransientError
+from bus.ports import Store
+from bus.process.state import OUTCOMES, RequestState
+from bus.stores.postgres import PostgresStore, migrate
+from tests.support.installation import (
+    ALWAYS_FREE,
+    PORTAL,
+    REGISTRY,
+    ROOT,
+    SERVICE,
+    Installation,
+    StuckError,
+    application,
+    wait_for,
+)
+
+#: Process -> its roles. Two process managers, because every rule must hold for several.
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("gateway",),
+    "manager-1": ("process-manager",),
+    "manager-2": ("process-manager",),
+    "clock": ("relay", "timekeeper"),
+    "host": (f"agency:{REGISTRY}",),
+}
+_VHOST = "bus"
+
+
+class Fleet(Installation):
+    """The demo workspace on services of its own. Folder, data and services stay while processes come and go."""
+
+    def __init__(
+        self,
+        folder: Path,
+        rabbit: RabbitNode,
+        postgres: PostgresNode,
+        *,
+        intervals: Mapping[str, str] | None = None,
+        broker_url: str | None = None,
+        store_url: str | None = None,
+    ) -> None:
+        """``broker_url`` and ``store_url`` lead there by another way than straight: through a proxy, to a cluster."""
+        super().__init__(folder, intervals=intervals)
+        self.rabbit = rabbit
+        self.postgres = postgres
+        self.broker_url = broker_url or rabbit.admin.url(_VHOST)
+        #: As the tests look into it, and as the bus reaches it.
+        self.database = postgres.make_database(f"bus_{uuid4().hex[:8]}")
+        self.store_url = store_url or self.database
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._write_environment()
+        applied = self.topology("apply")
+        assert applied.returncode == 0, applied.stdout + applied.stderr
+        migrate(self.database)
+
+    def _write_environment(self) -> None:
+        vault = self.workspace / "secrets"
+        vault.mkdir()
+        words = {name: secrets.token_hex(16) for name in ("bus", REGISTRY)} | {"admin": self.rabbit.admin.password}
+        words["installation"] = secrets.token_hex(32)
+        for name, word in words.items():
+            (vault / name).write_text(word, encoding="ascii")
+        file = self.workspace / "env" / "test.yaml"
+        text = file.read_text(encoding="utf-8")
+        own = f"broker_password: {{file: secrets/{REGISTRY}}}"
+        assert text.count(f"{REGISTRY}: {{use: real, ") == 1
+        text = text.replace(f"{REGISTRY}: {{use: real, ", f"{REGISTRY}: {{use: real, {own}, ")
+        admin = self.rabbit.admin
+        file.write_text(
+            f"{text}\n"
+            f"broker: {{url: '{self.broker_url}', password: {{file: secrets/bus}}, management: "
+            f"{{url: '{admin.management}', user: {admin.user}, password: {{file: secrets/admin}}}}}}\n"
+            f"store: {{url: '{self.store_url}'}}\n"
+            "installation_secret: {file: secrets/installation}\n",
+            encoding="utf-8",
+        )
+
+    def topology(self, verb: str) -> subprocess.CompletedProcess[str]:
+        """`bus topology VERB`, as an operator runs it."""
+        command = [sys.executable, "-m", "bus", "topology", verb, "--workspace", str(self.workspace), "--env", "test"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+    def differences(self) -> list[str]:
+        """What `bus topology check` finds, but for the rights of the tests' own administrator."""
+        told = self.topology("check").stdout.splitlines()
+        return [line for line in told if line.startswith("difference: ") and "[rights-strange]" not in line]
+
+    # --- the broker, as an administrator has it ---------------------------------------------------------------------
+
+    def rabbit_definitions(self) -> Any:
+        """What `bus topology export` would write, with what is there."""
+        return self.rabbit.admin.ask("GET", "/api/definitions")
+
+    def define(self, definitions: Any) -> None:
+        """Give a broker that was wiped its users back, as definitions at boot do; the channels are for the relay."""
+        kept = {name: definitions[name] for name in ("users", "vhosts", "permissions")}
+        self.rabbit.admin.ask("POST", "/api/definitions", kept)
+
+    def delete(self, what: str, channel: str) -> None:
+        """Take an exchange, a queue or the binding of the two away."""
+        api = f"/api/{what}s/{_VHOST}"
+        if what == "binding":
+            for one in self.rabbit.admin.ask("GET", f"/api/bindings/{_VHOST}/e/{channel}/q/{channel}"):
+                self.rabbit.admin.ask("DELETE", f"{api}/e/{channel}/q/{channel}/{one['properties_key']}")
+            return
+        self.rabbit.admin.ask("DELETE", f"{api}/{channel}")
+
+    def let_impersonate(self) -> None:
+        """The administrator may speak under any name."""
+        admin = self.rabbit.admin
+        tags = {"password": admin.password, "tags": "administrator,impersonator"}
+        admin.ask("PUT", f"/api/users/{admin.user}", tags)
+
+    def depths(self) -> dict[str, int]:
+        """What waits or is held in the channels, where anything does."""
+        lines = self.rabbit.ctl("list_queues", "-p", _VHOST, "name", "messages", "--silent", "--no-table-headers")
+        pairs = (line.split() for line in lines.splitlines())
+        return {name: int(count) for name, count in pairs if int(count)}
+
+    @property
+    def secret(self) -> bytes:
+        """Of the installation."""
+        return bytes.fromhex((self.workspace / "secrets" / "installation").read_text(encoding="ascii"))
+
+    # --- living and dying -------------------------------------------------------------------------------------------
+
+    def spawn_role(self, name: str) -> subprocess.Popen[bytes]:
+        """One process of the fleet; its words go to the common log."""
+        roles = [part for role in ROLES[name] for part in ("--role", role)]
+        where = ["--workspace", str(self.workspace), "--env", "test", "--data", str(self.data), "--port", "0"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BUS_")}
+        with self._log() as log:
+            spawned = subprocess.Popen(
+                [sys.executable, "-m", "bus", "serve", *where, *roles, "--log-level", "info"],
+                cwd=ROOT,
+                env={**environment, "BUS_KILL_DIR": str(self.kills)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._spawned.append(spawned)
+        return spawned
+
+    def start(self) -> None:
+        """Start what does not run, and wait until the gateway answers."""
+        if self.registry is None:
+            self.start_registry()
+        for name in ROLES:
+            if not self.runs(name):
+                self.start_one(name)
+
+    def start_one(self, name: str) -> None:
+        """Start one process; of the gateway also wait until it answers."""
+        if name != "gateway":
+            self.processes[name] = self.spawn_role(name)
+            return
+        self._forget_clients()
+        (self.data / "url").unlink(missing_ok=True)
+        self.processes[name] = self.spawn_role(name)
+        wait_for("the gateway answers", lambda: self._up_or_dead() == "up")
+
+    def runs(self, name: str) -> bool:
+        """Whether this process lives."""
+        return name in self.processes and self.processes[name].poll() is None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all of them run."""
+        return all(self.runs(name) for name in ROLES)
+
+    def kill(self) -> None:
+        """All machines of the bus lose their power."""
+        for name in tuple(self.processes):
+            self.kill_one(name)
+        self._forget_clients()
+
+    def kill_one(self, name: str) -> None:
+        """One of them does."""
+        self.signal_one(name, signal.SIGKILL)
+        self.processes[name].wait()
+
+    def signal_one(self, name: str, number: signal.Signals) -> None:
+        """To the whole group: a role's stand-ins die with it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.processes[name].pid, number)
+
+    def stop_one(self, name: str, within: float = 20.0) -> int:
+        """Tell one to stop; its exit code."""
+        self.processes[name].send_signal(signal.SIGTERM)
+        return self.processes[name].wait(within)
+
+    def revive(self) -> bool:
+        """Start again what an armed point has killed; whether there was any."""
+        dead = [name for name, process in self.processes.items() if process.poll() is not None]
+        for name in dead:
+            code = self.processes[name].wait()
+            if code != -signal.SIGKILL:
+                raise StuckError(f"{name} ended by itself with {code}; {self.last_words()}")
+            self.deaths += 1
+            for point in self.after_deaths.popleft() if self.after_deaths else ():
+                self.arm(point)
+            self.start_one(name)
+        return bool(dead)
+
+    def _up_or_dead(self) -> str | None:
+        if not self.runs("gateway"):
+            return "dead"
+        try:
+            self.client(None).health()
+        except (OSError, BusError):
+            self._forget_clients()
+            return None
+        return "up"
+
+    # --- ground truth -----------------------------------------------------------------------------------------------
+
+    def store(self) -> AbstractContextManager[Store]:  # type: ignore[override]  # another dialect of the same port
+        """A look into the store, beside the bus."""
+        return closing(PostgresStore(self.database))
+
+    def workspace_is_sound(self) -> bool:
+        """Whether `bus check` would find nothing."""
+        return bool(load_workspace(self.workspace, "test"))
+
+
+class Load:
+    """Submits at a rate from threads of its own, always with a key, and watches that the counts add up meanwhile."""
+
+    def __init__(self, fleet: Fleet, *, rate: float = 15.0, clients: int = 3) -> None:
+        self._fleet = fleet
+        self._every = clients / rate
+        self._clients = clients
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        #: Request ids with a receipt.
+        self.accepted: list[str] = []
+        #: Code of what was told to clients that got none.
+        self.refused: Counter[str] = Counter()
+        #: What the sampler found to be wrong.
+        self.wrong: list[str] = []
+        self.samples = 0
+
+    def __enter__(self) -> Self:
+        bodies = [self._sample, *([self._submit] * self._clients)]
+        self._threads = [threading.Thread(target=body, daemon=True) for body in bodies]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """No more submissions; what was submitted goes on."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def wait_for(self, count: int) -> None:
+        """Until so many more have a receipt."""
+        until = len(self.accepted) + count
+        wait_for(f"{count} more receipts", lambda: len(self.accepted) >= until)
+
+    def _submit(self) -> None:
+        client: Client | None = None
+        while not self._stop.wait(self._every):
+            key = uuid4().hex
+            # Until there is a receipt or it ends: an answer that was lost is asked for again under the same key.
+            while not self._stop.is_set():
+                try:
+                    client = client or self._client()
+                    receipt = client.submit(SERVICE, application(ALWAYS_FREE, premises=False), key=key)
+                except (TransientError, OSError) as error:
+                    with self._lock:
+                        self.refused[getattr(error, "code", type(error).__name__)] += 1
+                    if client is not None:
+                        client.close()
+                        client = None
+                    time.sleep(0.2)
+                else:
+                    with self._lock:
+                        self.accepted.append(str(receipt["request_id"]))
+                    break
+        if client is not None:
+            client.close()
+
+    def _client(self) -> Client:
+        url = (self._fleet.data / "url").read_text(encoding="utf-8").strip()
+        token = (self._fleet.data / "token").read_text(encoding="utf-8").strip()
+        return Client(url, token, agency=PORTAL)
+
+    def _sample(self) -> None:
+        with self._fleet.store() as store:
+            while not self._stop.wait(0.2):
+                with suppress(TransientError):
+                    # Accepted is read twice: what comes in between must not look like a loss.
+                    before, totals, after = store.accepted(), store.totals(), store.accepted()
+                    self.samples += 1
+                    if not before <= sum(totals.values()) <= after:
+                        self.wrong.append(f"accepted {before}..{after}, and {dict(totals)}")
+
+
+def all_end(fleet: Fleet, load: Load, *, within: float = 90.0) -> Counter[str]:
+    """Wait until every request with a receipt has ended, reviving what was killed; how they ended."""
+
+    def ended() -> bool:
+        fleet.revive()
+        with suppress(TransientError), fleet.store() as store:
+            totals = store.totals()
+            return not (totals[RequestState.OPEN] or totals[RequestState.CLOSING])
+        return False
+
+    load.stop()
+    try:
+        wait_for("the end of every request", ended, within)
+    except StuckError as error:
+        with fleet.store() as store:
+            first = store.requests(consumer=None, states=(RequestState.OPEN, RequestState.CLOSING), after=0, most=1)
+        told = fleet.told(first[0].request_id) if first else ""
+        raise StuckError(f"{error}\n{told}\n{fleet.last_words()}") from None
+    with fleet.store() as store:
+        states = [request.state for id_ in load.accepted if (request := store.request(id_)) is not None]
+        totals = store.totals()
+    assert len(states) == len(load.accepted), f"{len(load.accepted) - len(states)} with a receipt are not in the store"
+    assert sum(totals[state] for state in OUTCOMES) >= len(states)
+    assert not load.wrong, load.wrong[:3]
+    assert load.samples, "nobody looked whether the counts add up"
+    return Counter(str(state) for state in states)
+
+
+@contextmanager
+def fleet_on(folder: Path, **more: Any) -> Iterator[Fleet]:
+    """A fleet on a RabbitMQ and a PostgreSQL of its own."""
+    with RabbitNode(folder / "rabbit") as rabbit, PostgresNode(folder / "postgres") as postgres:
+        rabbit.admin.make_vhost(_VHOST)
+        (folder / "fleet").mkdir()
+        with Fleet(folder / "fleet", rabbit, postgres, **more) as fleet:
+            yield fleet
+
+
+def processes_of(fleet: Fleet) -> Sequence[int]:
+    """The process ids of the fleet."""
+    return [process.pid for process in fleet.processes.values()]
