@@ -98,14 +98,14 @@ def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str
 
     Where a workspace is at hand, the agency must be in it.
     """
-    from bus.bootstrap import open_store
+    from bus.bootstrap.backups import keeping
     from bus.operations.caller import Role, mint_token
 
     if not _NAME.fullmatch(name):
         raise click.UsageError("NAME has letters, digits and . _ @ - only, at most 64.")
     if agency is not None and (workspace / "routes.yaml").exists():
         _check_agency(agency, workspace.resolve(), env)
-    opened = open_store(existing(data))
+    opened = keeping(workspace, env, data).open()
     try:
         token = mint_token(opened, name, Role(role), agency)
     except ValueError as error:
@@ -118,13 +118,14 @@ def user_add(name: str, role: str, agency: str | None, workspace: Path, env: str
 
 @user.command("remove")
 @click.argument("name")
+@on_workspace
 @on_data
-def user_remove(name: str, data: Path) -> int:
+def user_remove(name: str, workspace: Path, env: str, data: Path) -> int:
     """Take every token of NAME back. A running gateway forgets them within five seconds. Exits 1 if there is none."""
-    from bus.bootstrap import open_store
+    from bus.bootstrap.backups import keeping
     from bus.operations.caller import take_tokens
 
-    opened = open_store(existing(data))
+    opened = keeping(workspace, env, data).open()
     try:
         removed = take_tokens(opened, name)
     finally:
