@@ -74,7 +74,9 @@ def _start_relay(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
     relay = Relay(parts.store, parts.broker, parts.manager, parts.tools.keys, settings, agencies)
     try:
         relay.connect()
-        relay.drain(lambda: False)
+        if parts.workspace.env.store is None:
+            # Nobody else writes: whatever is there was left by a process that is gone.
+            relay.drain(lambda: False)
     except TransientError as error:
         # What is accepted meanwhile waits in the outbox; the relay goes on trying.
         _log.warning("broker_unavailable", error=error)
@@ -101,10 +103,9 @@ def _start_timekeeper(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> 
 
 def _start_dispatcher(parts: Parts, loops: Loops, *, is_manager: bool) -> None:
     """Every process that decides may dispatch; what had to wait is taken up by process managers alone."""
-    if is_manager:
-        loops.start(Loop(role="dispatcher", step=lambda: _sweep(parts), rest=0.1))
-    else:
-        loops.start(Loop(role="dispatcher", step=lambda: parts.dispatcher.look(parts.store.now()), rest=0.1))
+    loops.start(Loop(role="dispatcher", step=lambda: _sweep(parts, dispatches=is_manager), rest=0.1))
+    # What is confirmed leaves with the next batch; where none comes, the relay must not take it for left behind.
+    loops.start(Loop(role="confirmed", step=parts.manager.flush, rest=1.0))
 
 
 def _start_process_manager(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
@@ -152,8 +153,8 @@ def _webhooks(parts: Parts, environ: Mapping[str, str]) -> dict[str, Webhook]:
     return made
 
 
-def _sweep(parts: Parts) -> None:
+def _sweep(parts: Parts, *, dispatches: bool) -> None:
     parts.dispatcher.look(parts.store.now())
-    backlog = parts.dispatcher.backlog()
+    backlog = parts.dispatcher.backlog() if dispatches else ()
     if backlog:
         parts.manager.dispatch_waiting(backlog)
