@@ -13,7 +13,6 @@ import click
 
 from bus.cli.outcome import DONE, NO
 from bus.cli.show import as_json, as_text, language, table
-from bus.errors import ConfigurationError, Fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -140,16 +139,3 @@ def _check_agency(agency: str, workspace: Path, env: str) -> None:
     known = load_workspace(workspace, env).agencies
     if agency not in known:
         raise click.UsageError(f"The workspace has no agency of this name. It has: {', '.join(sorted(known))}.")
-
-
-def existing(data: Path) -> Path:
-    """The folder of an installation; ConfigurationError where there is none: a slip must not make a new one."""
-    if not (data / "store.db").exists():
-        fault = Fault(
-            code="no-store",
-            message="There is no store.",
-            mend="Name the folder of the bus with --data, or make one with `bus store migrate`.",
-            file=str(data),
-        )
-        raise ConfigurationError((fault,))
-    return data.resolve()

@@ -45,6 +45,8 @@ class Machine:
         self.told = folder / "told"
         self.has("uname", f"echo {system}")
         self.has("id", f"echo {user}")
+        # What it installs is another test's matter.
+        self._write(self.checkout / "scripts" / "services", f'echo services >> "{self.told}"')
 
     def has(self, name: str, script: str) -> None:
         """A program of this machine; it notes what it was told."""
@@ -58,7 +60,10 @@ class Machine:
         self._make(name, f'[ "$1" != -c ] || exec {sys.executable} -c \'{pretends}\' "$2"\nexec {sys.executable} "$@"')
 
     def _make(self, name: str, script: str) -> None:
-        program = self.path / name
+        self._write(self.path / name, script)
+
+    @staticmethod
+    def _write(program: Path, script: str) -> None:
         program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         program.chmod(0o755)
 
@@ -241,6 +246,7 @@ def test_ci_installs_on_a_clean_machine_what_is_missing_and_then_calls_make_test
     assert machine.calls() == [
         "apt-get update --quiet",
         "apt-get install --yes --quiet --no-install-recommends python3-venv chromium fonts-noto-core",
+        "services",
         "make test",
     ]
 
@@ -251,7 +257,7 @@ def test_ci_installs_nothing_where_everything_is_there(tmp_path: Path) -> None:
     for program in ("apt-get", "make", "chromium"):
         machine.has(program, "exit 0")
     assert machine.run(".ci/run").returncode == 0
-    assert machine.calls() == ["make test"]
+    assert machine.calls() == ["services", "make test"]
 
 
 def test_ci_that_may_not_install_says_what_is_missing(tmp_path: Path) -> None:
