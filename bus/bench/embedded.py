@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bus.bench import fanout
 from bus.bench.bare import bare
+from bus.bench.null_system import NullSystem
 from bus.bench.report import Report
 from bus.bootstrap import Parts, assemble, open_journal, running
 from bus.message.identity import request_id, tracking
@@ -61,7 +62,7 @@ def host(parts: Parts, agency: str, stop: threading.Event) -> None:
     with closing(open_journal(parts.data, agency)) as journal:
         AgencyHost(
             agency=agency,
-            adapter=fanout.NullSystem({}),
+            adapter=NullSystem({}),
             operations=fanout.operations(),
             contracts=parts.workspace.contracts,
             journal=journal,

@@ -1,13 +1,10 @@
-"""A service of four agencies that answer at once: the workspace and the null legacy systems of the benchmarks."""
+"""A service of four agencies that answer at once: the workspace of the benchmarks in one process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
-
-from bus.adapter import Adapter, Completed, Reply, Task
 from bus.catalog import Agency, AgencyUse, Environment, OperationManifest, Service, Workspace
 from bus.config import Settings
 from bus.message.contract import Contracts, urn
@@ -34,25 +31,9 @@ def submission(number: int) -> Data:
     return {"id": f"{number:014d}", "note": _NOTE}
 
 
-class NullSystem(Adapter):
-    """A legacy system that does nothing, at once."""
-
-    def prepare(self, operation: str, tasks: Sequence[Task]) -> tuple[bytes, ...]:
-        """The data as it is."""
-        return tuple(orjson.dumps(task.data) for task in tasks)
-
-    def call(self, operation: str, native: Sequence[bytes]) -> tuple[bytes, ...]:
-        """The same bytes back."""
-        return tuple(native)
-
-    def read(self, operation: str, raw: Sequence[bytes]) -> tuple[Reply, ...]:
-        """Completed, with what was sent."""
-        return tuple(Completed(data=orjson.loads(answer)) for answer in raw)
-
-
 def workspace(settings: Settings | None = None, agencies: Sequence[str] = AGENCIES) -> Workspace:
     """A workspace that stands in no file: one service, a step for each of the agencies, side by side."""
-    contracts = Contracts(_schemas())
+    contracts = Contracts(schemas())
     definition = _definition(agencies)
     closure = to_closure(definition, {name: contracts.schema(name) for name in contracts.names()})
     return Workspace(
@@ -75,7 +56,8 @@ def operations() -> dict[str, OperationManifest]:
     return {OPERATION: OperationManifest(repeat=Repeat(kind="at_most_once"), timeout=30 * SECOND, batch=100)}
 
 
-def _schemas() -> dict[str, Data]:
+def schemas() -> dict[str, Data]:
+    """The contracts of the service, by name."""
     members = {"id": {**_TEXT, "title": "Number"}, "note": {**_TEXT, "title": "Note"}}
     record = {"type": "object", "properties": members, "required": ["id", "note"], "additionalProperties": False}
     result = {"type": "object", "properties": dict.fromkeys(AGENCIES, _TEXT), "additionalProperties": False}
