@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 from bus.bootstrap.host import hosted
 from bus.bootstrap.hosts_beside import run_host
+from bus.bootstrap.memory import spare_the_collector
 from bus.bootstrap.parts import Parts
 from bus.bootstrap.roles import BUS_ROLES
 from bus.catalog import reveal
@@ -46,19 +47,24 @@ def running(
             _start_relay(parts, agencies, loops)
         if "timekeeper" in roles:
             _start_timekeeper(parts, agencies, loops)
+        loops.start(Loop(role="publisher", step=parts.manager.tend, rest=0.1))
         _start_dispatcher(parts, loops, is_manager="process-manager" in roles)
         if "process-manager" in roles:
             _start_process_manager(parts, agencies, loops)
+        spare_the_collector()
         served = _served(parts, hosts)
         loops.run_beside({f"agency:{name}": partial(run_host, parts, name) for name in served})
         yield loops
     finally:
         # The hosts end their calls and answer, then the replies that are there are settled, then the rest stops.
         _log.info("drain_began")
-        done = loops.stop(parts.tools.settings.drain_within / 1000)
-        parts.manager.close()
-        parts.broker.close()
-        parts.store.close()
+        with ExitStack() as ends:
+            # Each, whatever becomes of the others. Rows that a store which is away does not delete are sent once more.
+            ends.callback(parts.store.close)
+            ends.callback(parts.broker.close)
+            ends.enter_context(suppress(TransientError))
+            ends.callback(parts.manager.close)
+            done = loops.stop(parts.tools.settings.drain_within / 1000)
         _log.info("drain_ended", how="whole" if done else "time-is-up")
 
 
@@ -94,6 +100,7 @@ def _start_timekeeper(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> 
         agencies=agencies,
         keys=tools.keys,
         settings=tools.settings,
+        is_shared=parts.workspace.env.store is not None,
     )
     # Until a restored store was opened, nothing is due: what is open is asked about.
     reconciler = Reconciler(parts.store, parts.manager, tools.settings)

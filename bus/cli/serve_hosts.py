@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from bus.bootstrap import host_broker, hosting
+from bus.bootstrap.memory import spare_the_collector
 from bus.catalog import Workspace
 from bus.runtime.loop import Loops
 
@@ -23,6 +24,7 @@ def serve_hosts(workspace: Workspace, data: Path, agencies: tuple[str, ...]) -> 
         # Made here first: what is wrong with the environment is told to whoever starts it, and ends the program.
         for agency in agencies:
             host_broker(workspace, agency).close()
+        spare_the_collector()
         loops.run_beside({f"agency:{agency}": partial(_run, workspace, data, agency) for agency in agencies})
         click.echo(f"{', '.join(agencies)}: at work (environment {workspace.env.name}). Stop it with Ctrl-C.")
         while True:
