@@ -11,7 +11,7 @@ from bus.cli.lazy import LazyGroup, Place
 #: Everything that `bus` can do. A command is imported when it runs, and listed only if its module is there.
 COMMANDS: dict[str, Place] = {
     "demo": Place("bus.cli.demo:demo", "Show three requests live, while things go wrong.", "عرض توضيحي كامل."),
-    "serve": Place("bus.cli.serve:serve", "Run the whole bus in one process.", "تشغيل الناقل كله."),
+    "serve": Place("bus.cli.serve:serve", "Run the bus, or some of its roles.", "تشغيل الناقل أو بعض أدواره."),
     "simulator": Place("bus.cli.serve:simulator", "Stand-ins for legacy systems.", "محاكيات أنظمة الجهات."),
     "bench": Place("bus.cli.bench:bench", "Measure the bus.", "قياس أداء الناقل."),
     "check": Place("bus.cli.local:check", "Judge the files of a workspace.", "فحص ملفات مساحة العمل."),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from bus.bootstrap.roles import BUS_ROLES
+from bus.message.channel import BUS_USER, host_user
 from bus.stores.schema import metadata
 
 HERE = Path(__file__).parent
@@ -326,9 +328,78 @@ def order() -> str:
     return picture.done()
 
 
+# --- many machines ----------------------------------------------------------------------------------------------------
+
+#: Role -> what it does; a role that is not told of here cannot be drawn.
+ROLES: Mapping[str, str] = {
+    "gateway": "HTTP: accepts, asks, answers",
+    "process-manager": "settles replies; several",
+    "relay": "sends what was left; webhooks",
+    "timekeeper": "ticks, timers",
+}
+#: Who stands behind hosts of their own.
+_AGENCIES = ("A", "B")
+
+
+def machines() -> str:
+    """Who connects to whom, and as which user."""
+    told = "; ".join(f"{role} ({ROLES[role]})" for role in BUS_ROLES)
+    picture = Picture(
+        940,
+        452,
+        "Many machines",
+        f"Portals, clerks and operators reach the gateway by HTTPS. The roles of the bus, {told}, reach PostgreSQL and"
+        f" RabbitMQ as the user {BUS_USER}. Inside each agency its hosts reach RabbitMQ as {host_user('NAME')}, their"
+        " own journal and their legacy system, and nothing else.",
+    )
+    _inside(picture, 20, 60, 252, 372, "network of the bus")
+    picture.text(146, 22, "portals, clerks, operators", "small")
+    picture.arrow(146, 28, 146, 84)
+    picture.text(154, 48, "HTTPS, a token each", "small", anchor="start")
+    for number, role in enumerate(BUS_ROLES):
+        y = 86 + 78 * number
+        picture.box(36, y, 220, 60)
+        picture.text(146, y + 25, role, "code")
+        picture.text(146, y + 46, ROLES[role], "small")
+
+    picture.box(410, 84, 170, 76, "pure")
+    picture.text(495, 117, "PostgreSQL", "name")
+    picture.text(495, 138, "the store", "small")
+    picture.box(410, 216, 170, 76, "out")
+    picture.text(495, 249, "RabbitMQ", "name")
+    picture.text(495, 270, "a conveyor", "small")
+    for y, words in ((122, "a user of its own"), (254, f"user {BUS_USER}")):
+        picture.arrow(272, y, 408, y)
+        picture.text(340, y - 7, words, "small")
+        picture.text(340, y + 17, "password, TLS", "small")
+
+    for number, agency in enumerate(_AGENCIES):
+        top, y = 60 + 200 * number, 150 + 200 * number
+        _inside(picture, 716, top, 204, 172, f"agency {agency}")
+        for place, (kind, words) in enumerate((("box", "host"), ("pure", "journal"), ("out", "legacy system"))):
+            picture.box(732, top + 12 + 44 * place, 172, 34, kind)
+            picture.text(818, top + 34 + 44 * place, words, "name")
+        picture.line(716, y, 648, y, "line")
+        picture.line(648, y, 648, 244 + 20 * number, "line")
+        picture.arrow(648, 244 + 20 * number, 582, 244 + 20 * number)
+        beside = 188 + 128 * number
+        picture.text(640, beside, f"user {host_user(agency)}", "small", anchor="end")
+        picture.text(640, beside + 18, "password, TLS", "small", anchor="end")
+    return picture.done()
+
+
+def _inside(picture: Picture, x: float, y: float, width: float, height: float, words: str) -> None:
+    """What lies within one wall, and what that is called, at its foot."""
+    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+    for (x1, y1), (x2, y2) in zip(corners, (*corners[1:], corners[0]), strict=True):
+        picture.line(x1, y1, x2, y2)
+    picture.text(x + width / 2, y + height - 12, words, "small")
+
+
 #: File beside this one -> what belongs there.
 PICTURES: Mapping[str, Callable[[], str]] = {
     "floors.svg": floors,
+    "machines.svg": machines,
     "life.svg": life,
     "state.svg": state,
     "order.svg": order,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from bus.bootstrap.roles import BUS_ROLES
 from bus.killpoint import POINTS
+from bus.message.channel import BUS_USER, host_user
 from bus.stores.schema import metadata
 from docs.pictures import draw
 
@@ -58,6 +60,22 @@ def test_every_table_of_store_and_journal_is_drawn() -> None:
     drawn = [text.text for text in ElementTree.fromstring(draw.state()).findall(f"{SVG}text")]  # noqa: S314  (ours)
     assert {*metadata.tables, *draw.journal_tables()} <= set(drawn)
     assert "interaction" in drawn
+
+
+def test_every_role_is_drawn_and_explained_with_the_user_that_it_is_at_the_broker() -> None:
+    section = PAGE.partition("\n## Many processes\n")[2].partition("\n## ")[0]
+    lines = (line for line in section.splitlines() if line.startswith("| `"))
+    users = {re.findall(r"`([^`]+)`", cells[1])[0]: re.findall(r"`([^`]+)`", cells[2])[:1] for cells in split(lines)}
+    told = {role: user for role, user in users.items() if user and not user[0].startswith("bus/")}
+
+    assert told == {**{role: [BUS_USER] for role in BUS_ROLES}, "agency:NAME": [host_user("NAME")]}
+    drawn = {text.text for text in ElementTree.fromstring(draw.machines()).findall(f"{SVG}text")}  # noqa: S314  (ours)
+    assert {*BUS_ROLES, f"user {BUS_USER}", f"user {host_user('A')}"} <= drawn
+
+
+def split(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The cells of lines of tables, the first at 1."""
+    return (line.split("|") for line in lines)
 
 
 def test_every_thread_that_bootstrap_starts_is_explained() -> None:
