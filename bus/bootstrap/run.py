@@ -25,6 +25,7 @@ from bus.runtime.reconcile import Reconciler
 from bus.runtime.relay import Relay
 from bus.runtime.replies import ReplyConsumer
 from bus.runtime.timekeeper import Timekeeper
+from bus.runtime.turn import Turn
 from bus.runtime.webhook import Webhook
 from bus.runtime.webhook_signature import secret_of
 
@@ -111,8 +112,6 @@ def _start_timekeeper(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> 
 def _start_dispatcher(parts: Parts, loops: Loops, *, is_manager: bool) -> None:
     """Every process that decides may dispatch; what had to wait is taken up by process managers alone."""
     loops.start(Loop(role="dispatcher", step=lambda: _sweep(parts, dispatches=is_manager), rest=0.1))
-    # What is confirmed leaves with the next batch; where none comes, the relay must not take it for left behind.
-    loops.start(Loop(role="confirmed", step=parts.manager.flush, rest=1.0))
 
 
 def _start_process_manager(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
@@ -154,10 +153,16 @@ def _webhooks(parts: Parts, environ: Mapping[str, str]) -> dict[str, Webhook]:
             store=parts.store,
             keys=tools.keys,
             settings=tools.settings,
+            turn=_turn(parts, f"webhook:{consumer}") if parts.workspace.env.store is not None else None,
         )
     if faults:
         raise ConfigurationError(tuple(faults))
     return made
+
+
+def _turn(parts: Parts, what: str) -> Turn:
+    # A message takes its receiver a few time-outs at most: to connect, to be sent, to be answered.
+    return Turn(parts.store, what, 8 * parts.tools.settings.webhook_timeout)
 
 
 def _sweep(parts: Parts, *, dispatches: bool) -> None:

@@ -120,7 +120,7 @@ class RabbitBroker:
             prefetch,
             timeout=self._timeout,
             watch=self._watch,
-            has_waiting=self._admin.has_waiting,
+            first_waiting=self._admin.first_waiting,
             forget=self._forget,
         )
         self._remember(consumer)

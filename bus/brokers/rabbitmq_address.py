@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from bus.errors import ConfigurationError, Fault
 
+#: Host and port of one node.
+Node: TypeAlias = tuple[str, int]
 #: Scheme of the URL -> port, where the URL names none.
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 #: The virtual host, where the URL names none: the bus has one of its own.
@@ -21,8 +23,8 @@ _EXAMPLE = "Write it like amqp://host:5672/bus or amqps://host1,host2/bus; user 
 class Address:
     """What a URL says."""
 
-    #: (host, port), one for each node of a cluster.
-    nodes: tuple[tuple[str, int], ...]
+    #: All nodes of a cluster, or the one.
+    nodes: tuple[Node, ...]
     vhost: str
     is_tls: bool
 
@@ -64,7 +66,7 @@ def parse(url: str) -> Address:
     return Address(nodes=nodes, vhost=unquote(path) if slash and path else VHOST, is_tls=scheme == "amqps")
 
 
-def _node(part: str, port: int) -> tuple[str, int]:
+def _node(part: str, port: int) -> Node:
     if part.startswith("["):
         host, bracket, rest = part[1:].partition("]")
         colon, number = rest[:1], rest[1:]

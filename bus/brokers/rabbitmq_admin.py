@@ -6,11 +6,13 @@ import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from pika import spec  # type: ignore[import-untyped]
 
+from bus.brokers.rabbitmq_address import Node
 from bus.brokers.rabbitmq_link import Connector, Link, answer, fail, tell
 from bus.brokers.topology import Declaration, declaration
 from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
@@ -36,9 +38,9 @@ class NoAnswerError(Exception):
 class _Line:
     """A connection, and the question that was asked on it last."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, apart_from: Node | None = None) -> None:
         self.asked: Future[Any] = Future()
-        self.link: Link = connector.connect("admin", self._lost)
+        self.link: Link = connector.connect("admin", self._lost, apart_from)
 
     def give_up(self) -> None:
         self.link.cut("No answer.")
@@ -83,20 +85,17 @@ class RabbitAdmin:
             raise self._unavailable(error) from None
         return int(frame.method.message_count)
 
-    def has_waiting(self, channel: Channel) -> bool:
-        """Whether something waits; False where that cannot be found out.
+    def first_waiting(self, channels: Sequence[Channel], apart_from: Node) -> Channel | None:
+        """The first channel in which something waits; None also where that cannot be found out.
 
-        A user who may make nothing may not ask for the depth either, but he may take a message, and give it back.
+        Of a cluster another node than ``apart_from`` is asked where one answers: a node that is cut off from the
+        others tells what it last knew.
         """
-        try:
-            return bool(self._ask(_looking(channel)).method.message_count)
-        except NoAnswerError as error:
-            if error.code != _REFUSED:
-                return False
-        try:
-            return bool(self._ask(_taking(channel)))
-        except NoAnswerError:
-            return False
+        if len(self._connector.address.nodes) == 1:
+            return _first_waiting(self._ask, channels)
+        with suppress(BrokerUnavailableError):  # that other node is away, which says nothing of ours
+            return _first_waiting(partial(self._ask, apart_from=apart_from), channels)
+        return None
 
     def has_epoch(self, epoch: str) -> bool:
         """Whether the mark of this epoch stands."""
@@ -142,12 +141,10 @@ class RabbitAdmin:
                     mend="Run `bus topology apply` on the side of the bus, or start the bus.",
                 ) from None
 
-    def _ask(self, question: Question) -> Any:
+    def _ask(self, question: Question, apart_from: Node | None = None) -> Any:
         io = self._connector.io
         with self._lock:
-            line = self._line
-            if line is None or not line.link.is_open:
-                line = self._line = _Line(self._connector)
+            line = self._line_to(apart_from)
             link, told = line.link, Future[Any]()
             line.asked = told
             io.call(lambda: _begin(link, question, told))
@@ -156,13 +153,42 @@ class RabbitAdmin:
             except BrokerUnavailableError:
                 # It is gone or about to be cut off: the next question gets a new one.
                 self._line = None
+                self._connector.shun(link.node)
                 raise
+
+    def _line_to(self, apart_from: Node | None) -> _Line:
+        """The line that stands, or a new one."""
+        line = self._line
+        if line is not None and line.link.is_open:
+            if line.link.node != apart_from:
+                return line
+            self._connector.io.call(line.link.leave)
+        self._line = None
+        self._line = _Line(self._connector, apart_from)
+        return self._line
 
     def _unavailable(self, error: NoAnswerError) -> BrokerUnavailableError:
         return BrokerUnavailableError(
             f"The broker at {self._connector.address} refused: {error}.",
             mend="See with `bus topology check` that every channel is there, and that this user has its rights.",
         )
+
+
+def _first_waiting(ask: Callable[[Question], Any], channels: Sequence[Channel]) -> Channel | None:
+    return next((channel for channel in channels if _waits(ask, channel)), None)
+
+
+def _waits(ask: Callable[[Question], Any], channel: Channel) -> bool:
+    """A user who may make nothing may not ask for the depth either, but he may take a message, and give it back."""
+    try:
+        return bool(ask(_looking(channel)).method.message_count)
+    except NoAnswerError as error:
+        if error.code != _REFUSED:
+            return False
+    try:
+        return bool(ask(_taking(channel)))
+    except NoAnswerError:
+        return False
 
 
 def _begin(link: Link, question: Question, told: Future[Any]) -> None:

@@ -2,7 +2,7 @@
 
 The I/O thread puts what comes into a buffer, burst by burst, and wakes whoever collects once for each burst. Three
 things need more than that: a channel that is paused, a message that keeps killing whoever works on it (isolation), and
-a connection that stands while nothing comes although something waits (the watchdog).
+a channel from which nothing comes although something waits there (the watchdog).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
 from pika import spec  # type: ignore[import-untyped]
 
+from bus.brokers.rabbitmq_address import Node
 from bus.brokers.rabbitmq_link import FAREWELL, NUMBER, Connector, IoThread, Link, answer, fail, tell
 from bus.brokers.rabbitmq_tags import Tags
 from bus.errors import BrokerUnavailableError
@@ -24,6 +25,7 @@ from bus.logs import bind
 from bus.message.channel import Channel
 from bus.message.instant import Milliseconds
 from bus.message.signature import HEADER
+from bus.message.strict_json import MOST_BYTES
 from bus.ports import Delivery
 
 #: Deliveries of one message that ended badly, from which on messages are handed out one by one.
@@ -32,7 +34,7 @@ SUSPICIOUS: Final = 3
 INNOCENT: Final = 20
 #: Seconds without a message after which isolation ends too.
 QUIET: Final = 5.0
-#: Seconds between a first look of the watchdog that found something waiting, and the second.
+#: Seconds between the look of the watchdog that found something waiting, and the second.
 SECOND_LOOK: Final = 1.0
 
 _COUNT = "x-delivery-count"
@@ -56,7 +58,7 @@ class RabbitConsumer:
         *,
         timeout: float,
         watch: Milliseconds,
-        has_waiting: Callable[[Channel], bool],
+        first_waiting: Callable[[Sequence[Channel], Node], Channel | None],
         forget: Callable[[RabbitConsumer], None],
     ) -> None:
         self._io: IoThread = connector.io
@@ -64,7 +66,7 @@ class RabbitConsumer:
         self._prefetch = prefetch
         self._timeout = timeout
         self._watch = watch / 1000
-        self._has_waiting = has_waiting
+        self._first_waiting = first_waiting
         self._forget = forget
         self._where = str(connector.address)
         self._prefix = next(_NUMBERS) << _SHIFT
@@ -79,7 +81,13 @@ class RabbitConsumer:
         self._gone = threading.Event()
         #: Handed out alone and not acknowledged yet.
         self._alone: int | None = None
-        self._last_seen = self._last_look = time.monotonic()
+        #: When something was collected last.
+        self._last_seen = time.monotonic()
+        #: When each channel brought something last, or was subscribed to.
+        self._heard_at: dict[Channel, float] = dict.fromkeys(self._channels, self._last_seen)
+        #: When the watchdog looks next, and at which channels if not at all of them: those it has looked at once.
+        self._look_at = self._last_seen + self._watch
+        self._suspected: tuple[Channel, ...] = ()
 
         self._amqp: Any = None
         self._burst: list[Delivery] = []
@@ -96,6 +104,7 @@ class RabbitConsumer:
         self._is_giving_back = False
 
         self._ready: Future[None] = Future()
+        self._shun = connector.shun
         self._link: Link = connector.connect("consumer", self._lost)
         self._io.call(self._open)
         answer(self._ready, timeout, self._where, give_up=lambda: self._io.call(lambda: self._link.cut("No answer.")))
@@ -104,6 +113,8 @@ class RabbitConsumer:
         """What is there, up to ``most``; in isolation one, and the next when that is acknowledged."""
         until = time.monotonic() + wait / 1000
         while True:
+            if time.monotonic() >= self._look_at:
+                self._look()
             with self._bell:
                 while True:
                     self._check_open()
@@ -111,14 +122,11 @@ class RabbitConsumer:
                     if taken := self._take(most):
                         self._last_seen = now
                         return taken
-                    look_at = max(self._last_seen, self._last_look) + self._watch
-                    if now >= until or now >= look_at:
+                    if now >= until:
+                        return ()
+                    if now >= self._look_at:
                         break
-                    self._bell.wait(min(until, look_at) - now)
-            if now >= look_at:
-                self._look()
-            if now >= until:
-                return ()
+                    self._bell.wait(min(until, self._look_at) - now)
 
     def acknowledge(self, deliveries: Collection[Delivery]) -> None:
         """The broker may forget these; one that this consumer does not hold (any more) is passed over."""
@@ -152,7 +160,7 @@ class RabbitConsumer:
                 return
             self._paused.discard(channel)
             self._buffer += self._set_apart.pop(channel, ())
-            self._last_seen = time.monotonic()
+            self._heard_at[channel] = time.monotonic()
             self._bell.notify()
         self._io.call(lambda: self._subscribe(channel))
 
@@ -186,20 +194,34 @@ class RabbitConsumer:
         return taken
 
     def _look(self) -> None:
-        """Raise if something waits in a channel, and there is no reason why it does not come."""
-        self._last_look = time.monotonic()
-        stuck: Channel | None = None
-        for is_second in (False, True):
-            with self._bell:
-                if is_second:
-                    self._bell.wait(SECOND_LOOK)
-                self._check_open()
-                if self._buffer or self._paused or self._is_isolated or len(self._tags) >= self._prefetch:
-                    return
-            stuck = next((channel for channel in self._channels if self._has_waiting(channel)), None)
-            if stuck is None:
-                return
-        _log.warning("nothing_delivered", channel=stuck or "")
+        """Raise if something waits in a channel, twice, and there is no reason why it does not come.
+
+        Each channel by itself: ticks and replies that come through others prove nothing for this one.
+        """
+        self._check_open()
+        now, suspected = time.monotonic(), self._suspected
+        silent = [channel for channel in suspected or self._channels if self._is_silent(channel, now)]
+        stuck = self._first_waiting(silent, self._link.node) if silent else None
+        if stuck is None:
+            self._suspected = ()
+            becoming = (at + self._watch for at in self._heard_at.values() if at + self._watch > now)
+            self._look_at = max(now + self._watch / 4, min(becoming, default=now + self._watch))
+        elif not suspected:
+            self._suspected = (stuck,)
+            self._look_at = now + SECOND_LOOK
+        else:
+            self._give_up(stuck)
+
+    def _is_silent(self, channel: Channel, now: float) -> bool:
+        """Whether it has brought nothing for long, without a reason on this side."""
+        heard_at, oldest = self._heard_at[channel], self._tags.oldest()
+        # Nothing of what is held can be this channel's if all of it came later.
+        is_full = len(self._tags) >= self._prefetch and oldest is not None and oldest <= heard_at
+        return now - heard_at >= self._watch and not (is_full or channel in self._paused or self._is_isolated)
+
+    def _give_up(self, stuck: Channel) -> None:
+        _log.warning("nothing_delivered", channel=stuck)
+        self._shun(self._link.node)
         self.close()
         raise BrokerUnavailableError(
             f"Messages wait in {stuck!r}, and the broker brings none of them to this consumer.", mend=_RECONNECT
@@ -221,6 +243,7 @@ class RabbitConsumer:
         """Subscribe to every channel that is not paused."""
 
         def subscribe(_frame: Any) -> None:
+            self._heard_at.update(dict.fromkeys(self._channels, time.monotonic()))
             for channel in self._channels:
                 self._subscribe(channel)
             if not self._subscribed:
@@ -305,11 +328,13 @@ class RabbitConsumer:
             # Wakes the collector once for all that the socket holds now.
             self._io.call(self._ring)
         self._tags.came(tag, self._burst_began)
+        self._heard_at[channel] = self._burst_began
         self._burst.append(
             Delivery(
                 tag=self._prefix + tag,
                 channel=channel,
-                body=body,
+                # What is longer is refused whatever it is, and many of that kind must not take all memory there is.
+                body=body[: MOST_BYTES + 1],
                 message_id=properties.message_id,
                 redelivered=method.redelivered,
                 signature=signature if isinstance(signature, str) else None,

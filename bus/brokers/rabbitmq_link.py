@@ -22,7 +22,7 @@ import tenacity
 from pika import exceptions
 from pika.adapters.select_connection import IOLoop, SelectConnection  # type: ignore[import-untyped]
 
-from bus.brokers.rabbitmq_address import Address, Login
+from bus.brokers.rabbitmq_address import Address, Login, Node
 from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
 from bus.logs import bind
 
@@ -38,6 +38,14 @@ _log = bind()
 
 class LoginRefusedError(BrokerUnavailableError):
     """The broker does not let this user in; trying again at once cannot help."""
+
+    code = "broker-login-refused"
+
+
+class CertificateRefusedError(BrokerUnavailableError):
+    """The broker cannot prove who it is; trying again at once cannot help."""
+
+    code = "broker-certificate-refused"
 
 
 class IoThread:
@@ -119,6 +127,11 @@ class IoThread:
 class Link(SelectConnection):  # type: ignore[misc]
     """A connection of pika, with what its public face lacks."""
 
+    @property
+    def node(self) -> Node:
+        """The node at the other end."""
+        return self.params.host, self.params.port
+
     def leave(self) -> None:
         """Say goodbye; cut off if the broker does not answer that."""
         if self.is_open:
@@ -147,25 +160,35 @@ class Connector:
         self.address = address
         self.login = login
         self._context = _context(login.ca) if address.is_tls else None
+        self._shunned: Node | None = None
 
-    def connect(self, purpose: str, lost: Lost) -> Link:
-        """A connection that stands. BrokerUnavailableError when none did within seconds."""
+    def shun(self, node: Node) -> None:
+        """From now on try this node last, in place of the one before: it stands still, or is cut off and unaware."""
+        self._shunned = node
+
+    def connect(self, purpose: str, lost: Lost, apart_from: Node | None = None) -> Link:
+        """A connection that stands, to another node than ``apart_from`` where another answers.
+
+        BrokerUnavailableError when none did within seconds.
+        """
         attempts = tenacity.Retrying(
             stop=tenacity.stop_after_delay(PATIENCE),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
             retry=tenacity.retry_if_exception(_may_pass),
             reraise=True,
         )
-        link: Link = attempts(self._try_nodes, purpose, lost)
+        link: Link = attempts(self._try_nodes, purpose, lost, apart_from)
         return link
 
-    def _try_nodes(self, purpose: str, lost: Lost) -> Link:
+    def _try_nodes(self, purpose: str, lost: Lost, apart_from: Node | None) -> Link:
         nodes = random.sample(self.address.nodes, len(self.address.nodes))
+        nodes.sort(key=lambda node: (node == apart_from, node == self._shunned))
         refusal: BrokerUnavailableError | None = None
         for host, port in nodes:
             try:
                 return self._open(host, port, purpose, lost)
             except BrokerUnavailableError as error:
+                self.shun((host, port))
                 refusal = error
         if refusal is None:
             raise TypeError("an address without a node")
@@ -234,6 +257,13 @@ class Connector:
                 f"The broker at {host}:{port} does not let the user {self.login.user!r} in.",
                 mend=f"Check user, password and the user's rights in the virtual host {self.address.vhost!r}.",
             )
+        unproved = next((one for one in _all_of(causes) if isinstance(one, ssl.SSLCertVerificationError)), None)
+        if unproved is not None:
+            return CertificateRefusedError(
+                f"The certificate of the broker at {host}:{port} is refused: {unproved.verify_message}.",
+                mend="Renew the certificate, or name in `ca` the file of the authority that has made it; see that its"
+                " name is the one in the URL, and that the clock of this machine is right.",
+            )
         return BrokerUnavailableError(
             f"The broker at {host}:{port} cannot be reached ({_kind(causes)}).",
             mend=f"See that it runs, that it has a virtual host {self.address.vhost!r}, and that this machine may "
@@ -272,7 +302,14 @@ def answer(future: Future[Any], seconds: float, where: str, *, give_up: Callable
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, BrokerUnavailableError) and not isinstance(error, LoginRefusedError)
+    if isinstance(error, LoginRefusedError | CertificateRefusedError):
+        return False
+    return isinstance(error, BrokerUnavailableError)
+
+
+def _all_of(causes: list[Any]) -> list[Any]:
+    """These, and what they were made of."""
+    return [*causes, *(getattr(cause, "exception", None) for cause in causes)]
 
 
 def _kind(causes: list[Any]) -> str:

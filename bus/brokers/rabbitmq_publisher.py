@@ -86,6 +86,7 @@ class RabbitPublisher:
         self._amqp: Any = None
 
         self._ready: Future[None] = Future()
+        self._shun = connector.shun
         self._link: Link = connector.connect("publisher", self._lost)
         self._io.call(self._begin)
         answer(self._ready, timeout, self._where, give_up=lambda: self._io.call(lambda: self._link.cut("No answer.")))
@@ -318,6 +319,7 @@ class RabbitPublisher:
             since.append(self._held_since)
         if since and time.monotonic() - min(since) > self._timeout:
             _log.warning("publish_unconfirmed", count=len(self._flight))
+            self._shun(self._link.node)
             self._link.cut(f"The broker did not confirm within {self._timeout:g} s.")
         self._tick_later()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from bus.catalog.document import Document, Place
 from bus.catalog.secret import is_secret, with_secrets
@@ -24,7 +24,7 @@ def engine_faults(document: Document) -> Iterator[Fault]:
     yield from _secret_faults(document, ("broker", "management", "password"))
     yield from _database_faults(document, ("store",))
     yield from _secret_faults(document, ("installation_secret",))
-    if ("broker" in document.value) != ("store" in document.value) and "store" in document.value:
+    if "store" in document.value and "broker" not in document.value:
         message = "The store is shared, and without a broker nobody shares it."
         yield document.fault(("store",), "broker-missing", message, "Add broker: {url: ...}.", name=True)
     for agency in document.value.get("agencies", {}):
@@ -42,12 +42,20 @@ def _url_faults(document: Document, at: Place, schemes: tuple[str, ...]) -> Iter
     if url is None or is_secret(url):
         return
     form = " or ".join(f"{scheme}://" for scheme in schemes)
-    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
-    if parts.scheme not in schemes:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in schemes:
         yield document.fault(at, "not-an-address", f"This is no address that begins with {form}.", f"Write {form}host…")
-    elif "@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]:
+    elif ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query):
         message, mend = "A password stands here in clear.", "Take it out, and write password: {file: <path>} beside it."
         yield document.fault(at, "secret-in-clear", message, mend)
+
+
+def _parts(url: Any) -> SplitResult | None:
+    try:
+        return urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        # Half a bracket around an IPv6 address.
+        return None
 
 
 def _secret_faults(document: Document, at: Place) -> Iterator[Fault]:

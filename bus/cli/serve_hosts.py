@@ -13,6 +13,7 @@ import click
 from bus.bootstrap import host_broker, hosting
 from bus.bootstrap.memory import spare_the_collector
 from bus.catalog import Workspace
+from bus.errors import ConfigurationError
 from bus.runtime.loop import Loops
 
 
@@ -21,14 +22,24 @@ def serve_hosts(workspace: Workspace, data: Path, agencies: tuple[str, ...]) -> 
     loops = Loops()
     with ExitStack() as stack:
         stack.callback(lambda: loops.stop(workspace.env.settings.drain_within / 1000))
-        # Made here first: what is wrong with the environment is told to whoever starts it, and ends the program.
         for agency in agencies:
-            host_broker(workspace, agency).close()
+            _refuse_unfit(workspace, data, agency)
         spare_the_collector()
         loops.run_beside({f"agency:{agency}": partial(_run, workspace, data, agency) for agency in agencies})
         click.echo(f"{', '.join(agencies)}: at work (environment {workspace.env.name}). Stop it with Ctrl-C.")
         while True:
             signal.pause()
+
+
+def _refuse_unfit(workspace: Workspace, data: Path, agency: str) -> None:
+    """What is wrong with the environment is told to whoever starts it, and ends the program."""
+    try:
+        with closing(host_broker(workspace, agency)) as broker, hosting(workspace, data, agency, broker):
+            return
+    except ConfigurationError:
+        raise
+    except Exception:  # noqa: BLE001 - a legacy system or a disk that is away may come back: the loop tells, and tries
+        return
 
 
 def _run(workspace: Workspace, data: Path, agency: str, stop: threading.Event) -> None:

@@ -243,6 +243,12 @@ class Store(Protocol):
     def leave(self, process: str) -> None:
         """This process manager holds nothing any more."""
 
+    def take_turn(self, what: str, process: str, lease: Milliseconds) -> bool:
+        """Whether the process has the turn at something for so long from now: it had it, or nobody has it now."""
+
+    def end_turn(self, what: str, process: str) -> None:
+        """Others may take the turn at once, if the process has it."""
+
     def mode(self) -> Mode:
         """Whether it may be acted on."""
 

@@ -113,8 +113,14 @@ def chain(interaction_id: str | None, rows: Mapping[str, Row]) -> Chain:
 
 
 def is_live(row: Row, now: Instant) -> bool:
-    """Whether a process works on it: its lease has not run out."""
-    return row.state is State.BEGUN and row.lease_until > now
+    """Whether a process works on it: its lease has not run out.
+
+    One that begins later than now by more than its length was taken before the clock was set back, or on a clock that
+    no two hosts of one agency may be apart: it is over.
+    """
+    if row.state is not State.BEGUN or row.lease_until <= now:
+        return False
+    return row.called_at is None or row.called_at - (row.lease_until - row.called_at) <= now
 
 
 def has_begun(row: Row) -> bool:

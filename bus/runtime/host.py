@@ -34,6 +34,10 @@ from bus.runtime.host_setup import HostSetup, Work
 _IDLE: Milliseconds = 50
 #: Milliseconds between two tries while the broker or the journal is away.
 _FIRST_RETRY, _LONGEST_RETRY = 100, 5_000
+#: Replies that are handed to the broker together.
+_MOST_AT_ONCE = 1_000
+#: Later than any clock will ever be.
+_END_OF_TIME: Instant = 2**62
 
 
 def _monotonic() -> Milliseconds:
@@ -317,8 +321,9 @@ class AgencyHost:
         if setup.monotonic() < self._sweep_at:
             return
         self._sweep_at = setup.monotonic() + min(setup.settings.lease, setup.settings.alive_every)
-        # At first everything: whoever received it before is most likely gone. Later only what nobody hurries for.
-        until = setup.clock() - (setup.settings.lease if self._has_swept else 0)
+        # At first everything, whatever the clock was then: whoever received it before is most likely gone. Later only
+        # what nobody hurries for.
+        until = setup.clock() - setup.settings.lease if self._has_swept else _END_OF_TIME
         self._has_swept = True
         known = self._calls.waiting()
         works = [
@@ -337,16 +342,16 @@ class AgencyHost:
         heard = self._hear()
         if self._publisher is None or not self._unsent or self._setup.monotonic() < self._publish_at:
             return heard
-        batch = list(self._unsent)
+        # After a month without a broker there are many: they leave part by part.
+        batch = [self._unsent.popleft() for _ in range(min(_MOST_AT_ONCE, len(self._unsent)))]
         channel = replies(self._setup.agency)
-        self._unsent.clear()
         self._posted += len(batch)
         said = self._said
         try:
             self._publisher.post([_outgoing(reply, channel) for reply in batch], lambda told: said.put((batch, told)))
         except BrokerUnavailableError as error:
             self._posted -= len(batch)
-            self._unsent.extend(batch)
+            self._unsent.extendleft(reversed(batch))
             if not isinstance(error, BrokerBusyError):
                 raise
             self._publish_at = self._setup.monotonic() + _FIRST_RETRY
@@ -385,9 +390,7 @@ class AgencyHost:
         try:
             while self._calls.is_busy and (left := until - self._setup.monotonic()) > 0:
                 self._unsent.extend(self._calls.finish(left))
-            self._publish()
-            while self._posted and self._setup.monotonic() < until:
-                self._hear()
+            while (self._publish() or self._posted) and self._setup.monotonic() < until:
                 time.sleep(0.005)
             take(self._setup, Sorted(), self._confirmed)
         except (BrokerUnavailableError, StoreUnavailableError) as error:

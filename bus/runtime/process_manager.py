@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -15,7 +17,7 @@ from bus.logs import bind
 from bus.message.channel import Channel
 from bus.message.instant import Milliseconds
 from bus.message.reply import Unknown
-from bus.ports import AgencyRow, Confirmation, Decided, Fate, Incoming, OutboxRow, Outgoing, Publisher, Store
+from bus.ports import AgencyRow, Confirmation, Decided, Fate, Incoming, OutboxRow, Outgoing, Publisher, Store, Told
 from bus.process.event import Replied, TimerFired
 from bus.process.state import AWAITING, OUTCOMES, StepState
 from bus.runtime import agency
@@ -24,8 +26,12 @@ from bus.runtime.work import Tools, Work
 
 _log = bind(role="process-manager")
 T = TypeVar("T")
-#: After a broker that could not be reached, what is decided is left to the relay for so many milliseconds.
-_POST_AGAIN: Milliseconds = 1_000
+#: A broker that could not be reached, or took nothing, is tried again after so long: until then the relay has it all.
+_REST: Milliseconds = 1_000
+#: Confirmed rows that no transaction took along are deleted after so long, before the relay takes them for left over.
+_FLUSH_AFTER: Milliseconds = 1_000
+#: Seconds after which a publisher that has not told is given up; its own patience is shorter.
+_MOST_SILENT = 60.0
 
 
 class ProcessManager:
@@ -43,13 +49,18 @@ class ProcessManager:
         self._store = store
         self._connect = publisher
         self._publisher: Publisher | None = None
+        #: One at a time hands over to the publisher, and one at a time makes it; who does the first never waits long.
         self._publishing = threading.Lock()
+        self._connecting = threading.Lock()
+        #: Whether one was lost, or could not be made; and until when nothing is tried.
+        self._was_lost = False
+        self._rest_until: Milliseconds = 0
         self._tools = tools
         self._dispatcher = dispatcher
         self._monotonic = monotonic
-        self._post_again_at: Milliseconds = 0
-        #: Keys of rows that the broker has: deleted with the next transaction.
+        #: Keys of rows that the broker has: deleted with the next transaction; and since when there are any.
         self._confirmed: list[int] = []
+        self._confirmed_at: Milliseconds = 0
         self._counting = threading.Lock()
         #: Channels that did not take what was published last.
         self._refusing: set[Channel] = set()
@@ -129,63 +140,89 @@ class ProcessManager:
     def _post(self, batch: Sequence[tuple[OutboxRow, bytes]]) -> None:
         """Hand what was just committed to the broker and do not wait; what is not confirmed is left to the relay.
 
-        Settling a reply needs the store alone: a broker that is away must not hold up those who decide.
+        Settling a reply needs the store alone: a broker that is away must not hold up those who decide. So a
+        connection that was lost is made anew by `tend`, and not here.
         """
-        if not batch or self._monotonic() < self._post_again_at:
+        if not batch or self._monotonic() < self._rest_until:
             return
+        if self._publisher is None and not self._was_lost:
+            self._make_publisher()
+        publisher = self._publisher
+        if publisher is not None:
+            self._hand_over(publisher, batch, lambda told: self._told(publisher, batch, told))
+
+    def _hand_over(self, publisher: Publisher, batch: Sequence[tuple[OutboxRow, bytes]], told: Told) -> bool:
+        """Whether the publisher took the batch, and so will tell."""
         try:
             with self._publishing:
-                publisher = self._connected()
-                publisher.post(_messages(batch), lambda told: self._told(publisher, batch, told))
+                publisher.post(_messages(batch), told)
         except BrokerUnavailableError as error:
-            self._post_again_at = self._monotonic() + _POST_AGAIN
             _log.warning("broker_unavailable", error=error, count=len(batch))
-            if not isinstance(error, BrokerBusyError):
-                self._let_go(self._publisher)
+            if isinstance(error, BrokerBusyError):
+                self._rest_until = self._monotonic() + _REST
+            else:
+                self._let_go(publisher)
+            return False
+        return True
 
     def _told(
         self, publisher: Publisher, batch: Sequence[tuple[OutboxRow, bytes]], told: tuple[Confirmation, ...] | None
     ) -> None:
         if told is not None:
             self._note(batch, told)
-        elif self._publisher is publisher:
-            # Its connection is gone; the next batch makes another.
-            self._publisher = None
-            _log.warning("broker_unavailable", count=len(batch))
+            return
+        _log.warning("broker_unavailable", count=len(batch))
+        self._let_go(publisher)
 
     def publish(self, rows: Iterable[tuple[OutboxRow, bytes]]) -> int:
-        """Publish committed rows; what is not confirmed stays in the store for the relay. How many were confirmed."""
+        """Publish committed rows; what is not confirmed stays in the store for the relay. How many were confirmed.
+
+        Others may hand over theirs while this waits for the confirmations.
+        """
         batch = list(rows)
         if not batch:
             return 0
-        try:
-            with self._publishing:
-                publisher = self._connected()
-                confirmations = publisher.publish(_messages(batch))
-        except BrokerUnavailableError as error:
-            _log.warning("broker_unavailable", error=error, count=len(batch))
-            self._let_go(self._publisher)
+        self._make_publisher()
+        publisher, said = self._publisher, SimpleQueue[tuple[Confirmation, ...] | None]()
+        if publisher is None or not self._hand_over(publisher, batch, said.put):
             return 0
-        self._post_again_at = 0
-        return self._note(batch, confirmations)
+        confirmations: tuple[Confirmation, ...] | None = None
+        with suppress(Empty):
+            confirmations = said.get(timeout=_MOST_SILENT)
+        self._told(publisher, batch, confirmations)
+        return sum(one is Confirmation.CONFIRMED for one in confirmations or ())
 
-    def _connected(self) -> Publisher:
-        if self._publisher is None:
-            self._publisher = self._connect()
-        return self._publisher
+    def tend(self) -> None:
+        """Connect anew where the connection was lost, and delete what was confirmed while nobody decided anything."""
+        if self._was_lost and self._publisher is None and self._monotonic() >= self._rest_until:
+            self._make_publisher()
+        if self._confirmed and self._monotonic() - self._confirmed_at >= _FLUSH_AFTER:
+            self.flush()
 
-    def _let_go(self, publisher: Publisher | None) -> None:
-        self._publisher = None
-        if publisher is not None:
-            publisher.close()
+    def _make_publisher(self) -> None:
+        """Connect, unless that is done; of several at once one does it."""
+        with self._connecting:
+            if self._publisher is not None:
+                return
+            try:
+                self._publisher = self._connect()
+            except BrokerUnavailableError as error:
+                self._was_lost, self._rest_until = True, self._monotonic() + _REST
+                _log.warning("broker_unavailable", error=error)
 
-    def _note(self, batch: Sequence[tuple[OutboxRow, bytes]], confirmations: Sequence[Confirmation]) -> int:
+    def _let_go(self, publisher: Publisher) -> None:
+        """Of this one alone: by now there may be another."""
+        with self._counting:
+            if self._publisher is publisher:
+                self._publisher, self._was_lost = None, True
+        publisher.close()
+
+    def _note(self, batch: Sequence[tuple[OutboxRow, bytes]], confirmations: Sequence[Confirmation]) -> None:
         reach("process.published")
         done = [row.key for (row, _), said in zip(batch, confirmations, strict=True) if said is Confirmation.CONFIRMED]
         self._note_refusing(batch, confirmations)
         self._give_back(done)
         reach("process.confirmed")
-        return len(done)
 
     def flush(self) -> None:
         """Delete what is confirmed though no transaction came along to do it."""
@@ -204,10 +241,11 @@ class ProcessManager:
 
     def close(self) -> None:
         """Let go of the broker; call it when nobody decides any more."""
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            # It waits a little for confirmations; the rows of these are deleted, too.
+            publisher.close()
         self.flush()
-        if self._publisher is not None:
-            self._publisher.close()
-            self._publisher = None
 
     def _take_confirmed(self) -> list[int]:
         with self._counting:
@@ -216,6 +254,8 @@ class ProcessManager:
 
     def _give_back(self, confirmed: Sequence[int]) -> None:
         with self._counting:
+            if not self._confirmed:
+                self._confirmed_at = self._monotonic()
             self._confirmed += confirmed
 
     def _note_refusing(self, batch: Sequence[tuple[OutboxRow, bytes]], confirmations: Sequence[Confirmation]) -> None:

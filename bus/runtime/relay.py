@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from bus.config import Settings
+from bus.errors import ConfigurationError
 from bus.killpoint import reach
+from bus.logs import bind
 from bus.message.channel import Channel, agency_of
-from bus.message.instant import Milliseconds
+from bus.message.instant import Instant, Milliseconds
 from bus.message.key import Keys, key_at
 from bus.ports import Broker, FailureRow, Store
 from bus.runtime.epoch import channels_of, connect
 from bus.runtime.process_manager import ProcessManager
+
+_log = bind(role="relay")
 
 #: A row younger than this is still in the hands of the process that wrote it.
 YOUNG = 5_000
@@ -68,21 +72,30 @@ class Relay:
             return
         self._reach_at = self._monotonic() + _REACH_EVERY
         rows, now = self._store.agencies(), self._store.now()
-        silent = tuple(
-            agency
-            for agency in self._agencies
-            if agency not in rows or not rows[agency].is_alive(now, self._settings.dead_after)
-        )
-        if silent:
-            self._broker.apply(channels_of(silent))
+        dead_after = self._settings.dead_after
+        for agency in self._agencies:
+            if agency not in rows or not rows[agency].is_alive(now, dead_after):
+                self._make_again(channels_of((agency,)))
+        if refusing := self._manager.refusing:
+            self._make_again(refusing)
 
-    def step(self, *, young: int = YOUNG) -> int:
-        """One batch of leftovers; how many the broker confirmed. ``young=0`` takes all, as a start does."""
+    def _make_again(self, channels: Collection[Channel]) -> None:
+        try:
+            self._broker.apply(channels)
+        except ConfigurationError as error:
+            # A person must mend it; meanwhile it holds up nobody else. `bus topology check` names it.
+            _log.error("broker_unavailable", error=error, channel=min(channels))
+
+    def step(self) -> int:
+        """One batch of leftovers; how many the broker confirmed."""
+        return self._step(self._store.now() - YOUNG)
+
+    def _step(self, until: Instant) -> int:
+        """One batch of what was left up to that instant."""
         self._manager.flush()
         self._watch()
         self._mend()
-        before = key_at(self._store.now() - young + 1)
-        rows = self._store.leftovers(before, self._settings.batch_most, self._settings.lease)
+        rows = self._store.leftovers(key_at(until + 1), self._settings.batch_most, self._settings.lease)
         if not rows:
             return 0
         reach("relay.claimed")
@@ -116,6 +129,7 @@ class Relay:
         )
 
     def drain(self, stop: Callable[[], bool]) -> None:
-        """Publish everything that an earlier process left."""
-        while not stop() and self.step(young=0):
+        """Publish everything that an earlier process left; what other processes write meanwhile is theirs."""
+        until = self._store.now()
+        while not stop() and self._step(until):
             pass

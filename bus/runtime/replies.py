@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
@@ -15,7 +16,7 @@ from bus.killpoint import reach
 from bus.logs import bind
 from bus.message.channel import BUS_USER, Channel, agency_of, host_user, is_from
 from bus.message.envelope import Envelope, Message, MessageType, decode
-from bus.message.instant import Milliseconds
+from bus.message.instant import SECOND, Milliseconds
 from bus.message.key import Keys
 from bus.message.replies import REPLY_TYPES, data_digest, reply_from_message, reply_to_data
 from bus.ports import Consumer, Delivery, Incoming, Payload, Received
@@ -80,6 +81,9 @@ class ReplyConsumer:
             except BrokerUnavailableError as error:
                 _log.warning("broker_unavailable", error=error)
                 self._rest(stop)
+            except TransientError as error:
+                _log.warning("batch_repeated", error=error)
+                self._rest(stop)
 
     def _consume(self, stop: Callable[[], bool]) -> None:
         self._tell_presence(None)
@@ -93,7 +97,8 @@ class ReplyConsumer:
         finally:
             consumer.close()
             if self._presence is not None:
-                self._presence.leave()
+                with suppress(TransientError):
+                    self._presence.leave()
 
     def _tell_presence(self, consumer: Consumer | None) -> None:
         if self._presence is not None:
@@ -139,15 +144,20 @@ class ReplyConsumer:
 
     def _decide(self, understood: _Understood) -> None:
         # A store that cannot be reached is nobody's fault: the whole batch waits, unacknowledged, and is repeated.
+        # One that others reach is not waited for until they take this process for dead: they shall have the batch.
         for attempt in Retrying(
             retry=retry_if_exception_type(TransientError),
             wait=wait_exponential(multiplier=0.05, max=5),
-            stop=lambda _: self._stop(),
+            stop=self._is_enough,
             reraise=True,
             before_sleep=_tell_repeated,
         ):
             with attempt:
                 self._manager.settle(understood.replies, lambda work: self._note(work, understood))
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        tried = (state.seconds_since_start or 0) * SECOND
+        return self._stop() or (self._presence is not None and tried > self._settings.dead_after / 2)
 
     def _understand(self, deliveries: Sequence[Delivery]) -> _Understood:
         understood = _Understood()

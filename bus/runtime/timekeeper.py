@@ -43,8 +43,10 @@ class Timekeeper:
         agencies: Sequence[str],
         keys: Keys,
         settings: Settings,
+        is_shared: bool = False,
         monotonic: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
+        """``is_shared``: process managers elsewhere may hold what came before a tick, and tell the store of it."""
         self._store = store
         self._manager = manager
         self._connect = publisher
@@ -61,7 +63,7 @@ class Timekeeper:
         self._look_at: Milliseconds = 0
         #: Timers that fired and moved nothing (a definition is lost, the code breaks): tried again at the next tick.
         self._vain: set[tuple[str, TimerFired]] = set()
-        self._hearing = Hearing(store, settings)
+        self._hearing = Hearing(store, settings) if is_shared else None
 
     def step(self) -> int:
         """Tick if it is time, fire what is due; how many timers moved something."""
@@ -70,6 +72,7 @@ class Timekeeper:
         if self._ticked_at is None or now - self._ticked_at >= self._settings.tick_every or now < self._ticked_at:
             self.tick(now)
             self._vain.clear()
+            self._agencies_heard(now)
         if self._monotonic() < self._look_at:
             return 0
         events = self.due(now)
@@ -107,7 +110,7 @@ class Timekeeper:
                 self._publisher = self._connect()
             self._publisher.publish(batch)
         except BrokerUnavailableError as error:
-            self._publisher = None
+            self.close()
             _log.warning("broker_unavailable", error=error)
 
     def _compare_clocks(self, now: Instant) -> None:
@@ -116,6 +119,8 @@ class Timekeeper:
             return
         _log.error("clock_drift", drift_ms=drift)
         self._offset += drift
+        if self._hearing is not None:
+            self._hearing.begin_anew()
         # Nothing expires on a clock that jumped: first a tick must make its way on the new time.
         self._suspended_until = now + self._settings.tick_every + self._settings.tick_margin
         self._store.note_failure(
@@ -140,7 +145,7 @@ class Timekeeper:
         first = self._store.next_due()
         if first is None or first > now:
             return []
-        begun, agencies, most = self._monotonic(), self._hearing.agencies(now), _MOST
+        begun, agencies, most = self._monotonic(), self._agencies_heard(now), _MOST
         while True:
             requests = self._store.due(now, most)
             events = [
@@ -157,6 +162,9 @@ class Timekeeper:
             now_then = self._monotonic()
             self._look_at = now_then + min(_REST * (now_then - begun), self._settings.tick_every)
         return events[:_MOST]
+
+    def _agencies_heard(self, now: Instant) -> Mapping[str, AgencyRow]:
+        return self._hearing.agencies(now) if self._hearing is not None else self._store.agencies()
 
     def _of(self, request: Request, agencies: Mapping[str, AgencyRow], now: Instant) -> list[TimerFired]:
         fired = []

@@ -13,6 +13,7 @@ from bus.logs import bind
 from bus.message.instant import SECOND, Milliseconds
 from bus.message.key import Keys
 from bus.ports import FailureRow, ResultRow, Store
+from bus.runtime.turn import Turn
 from bus.runtime.webhook_signature import signed_headers
 
 #: So many failures in a row are shown to those who run the bus.
@@ -49,14 +50,17 @@ class Webhook:
         store: Store,
         keys: Keys,
         settings: Settings,
+        turn: Turn | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``turn``: where other processes bring the same feed, one at a time does."""
         self._consumer = consumer
         self._url = url
         self._secret = secret
         self._store = store
         self._keys = keys
         self._settings = settings
+        self._turn = turn
         self._monotonic = monotonic
         self._client = web(settings.webhook_timeout)
         #: Failures in a row.
@@ -71,14 +75,19 @@ class Webhook:
         if self._gone or self._monotonic() < self._next_at:
             return False
         rows = self._store.uncollected(self._consumer, most=1)
+        if rows and self._turn is not None:
+            # Read again: whoever had the turn before may have brought it.
+            rows = self._store.uncollected(self._consumer, most=1) if self._turn.is_mine() else ()
         if not rows:
             return False
         ((row, body),) = rows
         return self._settle(row, *self._send(row, body))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, and let another process go on."""
         self._client.close()
+        if self._turn is not None:
+            self._turn.end()
 
     def _send(self, row: ResultRow, body: bytes) -> tuple[int, str]:
         """The status of the answer, or 0 and the kind of trouble. The answer's body is not read."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bus.message.instant import DAY, Instant
+from bus.message.instant import DAY, Instant, Milliseconds
 from bus.ports import Act, AgencyRow, Changes, DeskRow, FailureRow, Mode, Payload
 from bus.process.decision import FailureClosed
 from bus.stores import queries, rows, seldom_rows
@@ -209,6 +209,25 @@ def be_present(connection: Connection, process: str, settled_to: Instant, now: I
 def leave(connection: Connection, process: str) -> None:
     """Forget a process manager."""
     connection.execute(delete(presence).where(presence.c.process == process))
+
+
+def take_turn(connection: Connection, what: str, process: str, now: Instant, lease: Milliseconds) -> bool:
+    """Compare-and-set: nobody has this turn, or its time is over, or the process has it itself."""
+    name, taken = f"turn:{what}", f"{process} {now + lease}"
+    held = connection.scalar(select(setting.c.value).where(setting.c.name == name))
+    if held is None:
+        return _insert_new(connection, setting, (name, taken))
+    holder, _, until = held.partition(" ")
+    # One that ends later than any lease would was taken on a clock that was set back since.
+    if holder != process and now < int(until) <= now + lease:
+        return False
+    return move_setting(connection, name, held, taken)
+
+
+def end_turn(connection: Connection, what: str, process: str) -> None:
+    """Nobody has this turn any more, if the process had it."""
+    mine = and_(setting.c.name == f"turn:{what}", setting.c.value.startswith(f"{process} "))
+    connection.execute(delete(setting).where(mine))
 
 
 def move_setting(connection: Connection, name: str, was: str, now: str) -> bool:

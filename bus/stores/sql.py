@@ -347,6 +347,16 @@ class SqlStore(ABC):
         with self.writing() as connection:
             commands.leave(connection, process)
 
+    def take_turn(self, what: str, process: str, lease: Milliseconds) -> bool:
+        """Whether the process has the turn from now on."""
+        with self.writing() as connection:
+            return commands.take_turn(connection, what, process, self.now(), lease)
+
+    def end_turn(self, what: str, process: str) -> None:
+        """The process does not need its turn any more."""
+        with self.writing() as connection:
+            commands.end_turn(connection, what, process)
+
     def mode(self) -> Mode:
         """Whether it may be acted on."""
         with self.reading() as connection:

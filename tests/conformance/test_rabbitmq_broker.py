@@ -9,7 +9,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -643,9 +643,9 @@ def test_isolation_ends_when_its_channel_stays_empty(
     eventually(come_together)
 
 
-def test_a_connection_that_brings_nothing_of_what_waits_is_given_up(vhost: Vhost) -> None:
-    # Given a channel whose broker brings everything to one consumer alone, who takes no more
-    channel = tasks("single")
+@contextmanager
+def served_alone(vhost: Vhost, channel: Channel) -> Iterator[None]:
+    """A channel whose broker brings everything to one consumer alone, who takes no more, while three messages wait."""
     arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
     vhost.admin.ask("PUT", f"/api/queues/{vhost.name}/{channel}", {"durable": True, "arguments": arguments})
     with pika.BlockingConnection(pika.URLParameters(vhost.url_with_user)) as greedy:
@@ -654,6 +654,12 @@ def test_a_connection_that_brings_nothing_of_what_waits_is_given_up(vhost: Vhost
         amqp.basic_consume(channel, lambda *_: None)
         for _ in range(3):
             amqp.basic_publish("", channel, b"{}")
+        yield
+
+
+def test_a_connection_that_brings_nothing_of_what_waits_is_given_up(vhost: Vhost) -> None:
+    channel = tasks("single")
+    with served_alone(vhost, channel):
         watched = broker_of(vhost, patience=Patience(watch=300))
         consumer = watched.consumer([channel], 10)
 
@@ -662,6 +668,26 @@ def test_a_connection_that_brings_nothing_of_what_waits_is_given_up(vhost: Vhost
 
         with pytest.raises(BrokerUnavailableError, match="closed"):
             consumer.collect(10, 0)
+        watched.close()
+
+
+def test_a_channel_that_brings_nothing_of_what_waits_is_noticed_while_others_go_on(
+    vhost: Vhost, rabbit: RabbitBroker
+) -> None:
+    stuck, lively = tasks("single"), new_channel(rabbit)
+    publisher = rabbit.publisher()
+    with served_alone(vhost, stuck):
+        watched = broker_of(vhost, patience=Patience(watch=1_000))
+        consumer = watched.consumer([stuck, lively], 10)
+
+        def go_on() -> None:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                publisher.publish([outgoing(lively)])
+                consumer.acknowledge(consumer.collect(10, PATIENCE))
+
+        with pytest.raises(BrokerUnavailableError, match=stuck):
+            go_on()
         watched.close()
 
 

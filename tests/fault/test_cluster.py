@@ -12,6 +12,7 @@ from bus.errors import BrokerUnavailableError
 from bus.message.channel import tasks
 from bus.ports import Confirmation, Outgoing
 from tests.support.broker_load import BrokerLoad
+from tests.support.installation import wait_for
 
 CHANNEL = tasks("civil_registry")
 #: Seconds after a fault within which messages flow again: a node is believed dead after 15, a confirmation after 10,
@@ -82,12 +83,37 @@ def test_nothing_confirmed_is_lost_while_the_node_that_leads_is_cut_off_again_an
 ) -> None:
     for _ in range(3):
         cluster.isolate(leader(cluster))
-        # A consumer that stands on that node may have to wait: the node does not know that it knows nothing.
-        load.wait_until_confirmed(RECOVERY)
+        load.wait_until_flowing(RECOVERY)
         load.stay(AWAY)
         cluster.heal()
         load.wait_until_flowing(RECOVERY)
     load.finish(RECOVERY)
+
+
+def test_a_consumer_whose_node_is_cut_off_consumes_from_another_meanwhile(
+    cluster: RabbitCluster, load: BrokerLoad
+) -> None:
+    # That node does not know that it knows nothing: it says that nothing waits.
+    lonely = node_of(cluster, "bus consumer")
+
+    cluster.isolate(lonely)
+
+    load.wait_until_flowing(RECOVERY)
+    assert load.reconnections["consumer"]
+    cluster.heal()
+    load.finish(RECOVERY)
+
+
+def node_of(cluster: RabbitCluster, connection: str) -> RabbitNode:
+    """The node that the connection of that name leads to; RabbitMQ tells of a new one after some seconds."""
+
+    def found() -> str | None:
+        every = cluster.nodes[0].admin.ask("GET", "/api/connections")
+        names = {one.get("client_properties", {}).get("connection_name"): one["node"] for one in every}
+        return names.get(connection)
+
+    name = wait_for(f"a connection {connection}", found)
+    return next(node for node in cluster.nodes if node.name == name)
 
 
 def test_a_client_that_reaches_only_a_node_that_is_cut_off_is_never_told_that_something_is_stored(

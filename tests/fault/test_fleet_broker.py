@@ -11,11 +11,17 @@ import pika  # type: ignore[import-untyped]
 import pytest
 
 from bus.message.channel import control, replies, tasks
-from tests.support.fleet import Fleet, Load, all_end, fleet_on
+from tests.support.fleet import VHOST, Fleet, Load, all_end, fleet_on, wait_until_flowing
 from tests.support.installation import REGISTRY, wait_for
 from tests.support.ledgers import assert_all_is_well
 
-VHOST = "bus"
+#: In every run, and those that only the long suites try.
+ALWAYS = (("exchange", tasks(REGISTRY)), ("queue", replies(REGISTRY)))
+DELETIONS = [
+    (what, channel) if (what, channel) in ALWAYS else pytest.param(what, channel, marks=pytest.mark.long)
+    for channel in (tasks(REGISTRY), control(REGISTRY), replies(REGISTRY))
+    for what in ("exchange", "queue", "binding")
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +42,12 @@ def ends_well(fleet: Fleet, load: Load) -> None:
     assert_all_is_well(fleet)
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("restart", marks=pytest.mark.long), "kill"])
 def test_a_broker_that_restarts_under_load_loses_nothing(fleet: Fleet, how: str) -> None:
     with Load(fleet) as load:
         load.wait_for(30)
         if how == "kill":
+            fleet.rabbit.wait_until_written()
             fleet.rabbit.kill()
         else:
             fleet.rabbit.stop()
@@ -93,33 +100,59 @@ def test_the_bus_starts_and_accepts_while_the_broker_is_away(fleet: Fleet) -> No
         fleet.rabbit.start()
 
 
-@pytest.mark.parametrize("what", ["exchange", "queue", "binding"])
-@pytest.mark.parametrize("channel", [tasks(REGISTRY), control(REGISTRY), replies(REGISTRY)])
-def test_what_somebody_deletes_from_the_broker_is_made_again_and_shown(fleet: Fleet, what: str, channel: str) -> None:
+@pytest.mark.parametrize(("what", "channel"), DELETIONS)
+def test_what_somebody_deletes_from_the_broker_is_made_again_and_told(fleet: Fleet, what: str, channel: str) -> None:
+    unroutable = told(fleet, "publish_unroutable", by=channel)
     with Load(fleet) as load:
-        load.wait_for(15)
+        wait_until_flowing(fleet)
         fleet.delete(what, channel)
+        if channel == control(REGISTRY):
+            # Nothing goes there but what is said to a host that starts.
+            fleet.kill_one("host")
+            fleet.start_one("host")
         load.wait_for(15)
         # What the queue held went with it, and the bus may ask for it again only after a while.
         outcomes = all_end(fleet, load, within=110)
     assert set(outcomes) == {"completed"}
     assert_all_is_well(fleet)
     assert fleet.differences() == []
+    # Others may be made again before anything is sent there.
+    if channel == tasks(REGISTRY) and what != "queue":
+        assert told(fleet, "publish_unroutable", by=channel) > unroutable
+
+
+@contextmanager
+def full(fleet: Fleet, channel: str) -> Iterator[None]:
+    """The channel takes one message, and no second one before that is gone."""
+    policy = f"/api/policies/{VHOST}/full"
+    pattern = f"^{channel.replace('.', '[.]')}$"
+    limit = {"pattern": pattern, "definition": {"max-length": 1}, "apply-to": "queues"}
+    fleet.rabbit.admin.ask("PUT", policy, limit)
+    where = f"/api/queues/{VHOST}/{channel}"
+    try:
+        wait_for("the policy holds", lambda: fleet.rabbit.admin.ask("GET", where).get("effective_policy_definition"))
+        yield
+    finally:
+        fleet.rabbit.admin.ask("DELETE", policy)
 
 
 def test_a_channel_that_is_full_delays_its_own_messages_and_comes_back(fleet: Fleet) -> None:
-    fleet.rabbit.admin.ask(
-        "PUT",
-        f"/api/policies/{VHOST}/full",
-        {"pattern": f"^tasks\\.{REGISTRY}$", "definition": {"max-length": 1}, "apply-to": "queues"},
-    )
-    try:
-        with Load(fleet, rate=30, clients=6) as load:
-            load.wait_for(60)
-            fleet.rabbit.admin.ask("DELETE", f"/api/policies/{VHOST}/full")
-            ends_well(fleet, load)
-    finally:
-        fleet.rabbit.admin.ask("DELETE", f"/api/policies/{VHOST}/full")
+    refused = told(fleet, "publish_refused")
+    with Load(fleet, rate=30, clients=6) as load:
+        load.wait_for(20)
+        with full(fleet, tasks(REGISTRY)):
+            # Nobody takes anything out, and more is sent until the host is missed.
+            fleet.kill_one("host")
+            wait_for("the channel refuses", lambda: told(fleet, "publish_refused") > refused)
+            load.wait_for(20)
+        fleet.start_one("host")
+        ends_well(fleet, load)
+
+
+def told(fleet: Fleet, event: str, *, by: str = "") -> int:
+    """How many lines of the log tell of this, and name ``by``."""
+    lines = fleet.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return sum(event in line and by in line for line in lines)
 
 
 @contextmanager
@@ -199,3 +232,37 @@ def test_answers_that_wait_in_the_broker_while_the_bus_is_down_over_a_deadline_c
     outcomes = all_end(fleet, load)
     assert set(outcomes) == {"completed"}
     assert_all_is_well(fleet)
+
+
+@pytest.mark.long
+def test_a_channel_that_brings_nothing_though_something_waits_is_consumed_anew(fleet: Fleet) -> None:
+    # Given a reply channel whose broker serves one consumer alone, and that one takes a single message
+    channel, missed = replies(REGISTRY), told(fleet, "nothing_delivered", by=replies(REGISTRY))
+    with Load(fleet, rate=5) as load:
+        load.wait_for(10)
+        with served_alone(fleet, channel):
+            # Then process managers notice, though other channels go on, and connect anew
+            wait_for("it is noticed", lambda: told(fleet, "nothing_delivered", by=channel) > missed + 1, 90)
+        fleet.delete("queue", channel)
+        outcomes = all_end(fleet, load)
+    assert set(outcomes) == {"completed"}
+    assert_all_is_well(fleet)
+    wait_for("the channel is as it was", lambda: not fleet.differences())
+
+
+@contextmanager
+def served_alone(fleet: Fleet, channel: str) -> Iterator[None]:
+    """Somebody consumes the channel meanwhile, and the broker gives nobody else anything."""
+    admin = fleet.rabbit.admin
+    arguments = dict(admin.ask("GET", f"/api/queues/{VHOST}/{channel}")["arguments"])
+    connection = pika.BlockingConnection(pika.URLParameters(admin.url_with_user(VHOST)))
+    amqp = connection.channel()
+    amqp.basic_qos(prefetch_count=1)
+    fleet.delete("queue", channel)
+    try:
+        amqp.queue_declare(channel, durable=True, arguments={**arguments, "x-single-active-consumer": True})
+        amqp.queue_bind(channel, channel, channel)
+        amqp.basic_consume(channel, lambda *_: None)
+        yield
+    finally:
+        connection.close()

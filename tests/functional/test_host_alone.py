@@ -18,7 +18,7 @@ from bus.bootstrap import hosting, load_workspace, roles_of
 from bus.brokers.rabbitmq import RabbitBroker
 workspace = load_workspace(Path({root!r}), "test")
 agency = next(iter(workspace.adapters))
-broker = RabbitBroker("amqp://127.0.0.1:1/bus", user="nobody", password="", timeout=1000)
+broker = RabbitBroker("amqp://127.0.0.1:1/bus", user="nobody", password="")
 with hosting(workspace, Path({data!r}), agency, broker) as host:
     pass
 broker.close()

@@ -43,7 +43,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "clock": ("relay", "timekeeper"),
     "host": (f"agency:{REGISTRY}",),
 }
-_VHOST = "bus"
+#: Of the bus alone.
+VHOST = "bus"
 
 
 class Fleet(Installation):
@@ -57,17 +58,27 @@ class Fleet(Installation):
         *,
         intervals: Mapping[str, str] | None = None,
         broker_url: str | None = None,
-        store_url: str | None = None,
+        store_at: str | None = None,
+        replicas: int = 1,
+        roles: Mapping[str, tuple[str, ...]] = ROLES,
     ) -> None:
-        """``broker_url`` and ``store_url`` lead there by another way than straight: through a proxy, to a cluster."""
+        """``broker_url``, and ``store_at`` (host:port), lead there by another way than straight, as through a proxy.
+
+        ``replicas`` of a cluster's channels; ``rabbit`` is then any node of it.
+        """
         super().__init__(folder, intervals=intervals)
+        self.roles = roles
         self.rabbit = rabbit
         self.postgres = postgres
-        self.broker_url = broker_url or rabbit.admin.url(_VHOST)
+        self.broker_url = broker_url or rabbit.admin.url(VHOST)
         #: As the tests look into it, and as the bus reaches it.
         self.database = postgres.make_database(f"bus_{uuid4().hex[:8]}")
-        self.store_url = store_url or self.database
+        straight = f"127.0.0.1:{postgres.port}"
+        self.store_url = self.database.replace(straight, store_at or straight)
+        self.replicas = replicas
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        #: Process -> what stands in its environment besides, from its next start on.
+        self.environments: dict[str, Mapping[str, str]] = {}
         self._write_environment()
         applied = self.topology("apply")
         assert applied.returncode == 0, applied.stdout + applied.stderr
@@ -88,7 +99,8 @@ class Fleet(Installation):
         admin = self.rabbit.admin
         file.write_text(
             f"{text}\n"
-            f"broker: {{url: '{self.broker_url}', password: {{file: secrets/bus}}, management: "
+            f"broker: {{url: '{self.broker_url}', replicas: {self.replicas}, password: {{file: secrets/bus}}, "
+            "management: "
             f"{{url: '{admin.management}', user: {admin.user}, password: {{file: secrets/admin}}}}}}\n"
             f"store: {{url: '{self.store_url}'}}\n"
             "installation_secret: {file: secrets/installation}\n",
@@ -118,9 +130,9 @@ class Fleet(Installation):
 
     def delete(self, what: str, channel: str) -> None:
         """Take an exchange, a queue or the binding of the two away."""
-        api = f"/api/{what}s/{_VHOST}"
+        api = f"/api/{what}s/{VHOST}"
         if what == "binding":
-            for one in self.rabbit.admin.ask("GET", f"/api/bindings/{_VHOST}/e/{channel}/q/{channel}"):
+            for one in self.rabbit.admin.ask("GET", f"/api/bindings/{VHOST}/e/{channel}/q/{channel}"):
                 self.rabbit.admin.ask("DELETE", f"{api}/e/{channel}/q/{channel}/{one['properties_key']}")
             return
         self.rabbit.admin.ask("DELETE", f"{api}/{channel}")
@@ -133,7 +145,7 @@ class Fleet(Installation):
 
     def depths(self) -> dict[str, int]:
         """What waits or is held in the channels, where anything does."""
-        lines = self.rabbit.ctl("list_queues", "-p", _VHOST, "name", "messages", "--silent", "--no-table-headers")
+        lines = self.rabbit.ctl("list_queues", "-p", VHOST, "name", "messages", "--silent", "--no-table-headers")
         pairs = (line.split() for line in lines.splitlines())
         return {name: int(count) for name, count in pairs if int(count)}
 
@@ -146,14 +158,16 @@ class Fleet(Installation):
 
     def spawn_role(self, name: str) -> subprocess.Popen[bytes]:
         """One process of the fleet; its words go to the common log."""
-        roles = [part for role in ROLES[name] for part in ("--role", role)]
-        where = ["--workspace", str(self.workspace), "--env", "test", "--data", str(self.data), "--port", "0"]
+        roles = [part for role in self.roles[name] for part in ("--role", role)]
+        more = self.environments.get(name, {})
+        data = str(self.folder_of(name))
+        where = ["--workspace", str(self.workspace), "--env", "test", "--data", data, "--port", "0"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BUS_")}
         with self._log() as log:
             spawned = subprocess.Popen(
                 [sys.executable, "-m", "bus", "serve", *where, *roles, "--log-level", "info"],
                 cwd=ROOT,
-                env={**environment, "BUS_KILL_DIR": str(self.kills)},
+                env={**environment, "BUS_KILL_DIR": str(self.kills), **more},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -162,11 +176,15 @@ class Fleet(Installation):
         self._spawned.append(spawned)
         return spawned
 
+    def folder_of(self, _name: str) -> Path:
+        """The folder that a process has as its own."""
+        return self.data
+
     def start(self) -> None:
         """Start what does not run, and wait until the gateway answers."""
         if self.registry is None:
             self.start_registry()
-        for name in ROLES:
+        for name in self.roles:
             if not self.runs(name):
                 self.start_one(name)
 
@@ -187,7 +205,7 @@ class Fleet(Installation):
     @property
     def is_alive(self) -> bool:
         """Whether all of them run."""
-        return all(self.runs(name) for name in ROLES)
+        return all(self.runs(name) for name in self.roles)
 
     def kill(self) -> None:
         """All machines of the bus lose their power."""
@@ -322,6 +340,18 @@ class Load:
                         self.wrong.append(f"accepted {before}..{after}, and {dict(totals)}")
 
 
+def wait_until_flowing(fleet: Fleet, many: int = 20, within: float = 60.0) -> None:
+    """Wait until so many more requests are completed."""
+
+    def completed() -> int:
+        with suppress(TransientError), fleet.store() as store:
+            return store.totals()[RequestState.COMPLETED]
+        return 0
+
+    until = wait_for("one is completed", completed, within) + many
+    wait_for(f"{many} more are completed", lambda: completed() >= until, within)
+
+
 def all_end(fleet: Fleet, load: Load, *, within: float = 90.0) -> Counter[str]:
     """Wait until every request with a receipt has ended, reviving what was killed; how they ended."""
 
@@ -354,7 +384,7 @@ def all_end(fleet: Fleet, load: Load, *, within: float = 90.0) -> Counter[str]:
 def fleet_on(folder: Path, **more: Any) -> Iterator[Fleet]:
     """A fleet on a RabbitMQ and a PostgreSQL of its own."""
     with RabbitNode(folder / "rabbit") as rabbit, PostgresNode(folder / "postgres") as postgres:
-        rabbit.admin.make_vhost(_VHOST)
+        rabbit.admin.make_vhost(VHOST)
         (folder / "fleet").mkdir()
         with Fleet(folder / "fleet", rabbit, postgres, **more) as fleet:
             yield fleet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ class Weather(StrEnum):
     FAIR = "fair"
     #: It takes them and passes nothing on, and says nothing: a cable that was pulled.
     BLACK_HOLE = "black-hole"
+    #: It holds them, and passes them on when this is over: a route that was lost and found again.
+    STALLED = "stalled"
     #: It passes them on late.
     SLOW = "slow"
     #: It passes them on a few at a time.
@@ -33,10 +36,14 @@ class Proxy:
         self.host = host
         self._tls = tls
         self.weather = Weather.FAIR
+        #: Seconds at least and at most by which slow weather delays a burst.
+        self.lag = (0.05, 0.05)
         #: Connections that were taken so far.
         self.connections = 0
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        #: Those through which nothing goes any more.
+        self._dead: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._listens = threading.Event()
@@ -47,6 +54,10 @@ class Proxy:
     def reset(self) -> None:
         """Break every link at once, without a goodbye."""
         self._loop.call_soon_threadsafe(self._break_all)
+
+    def forget(self) -> None:
+        """Carry nothing more over the links that stand, without a word, and go on with new ones: a restarted wall."""
+        self._loop.call_soon_threadsafe(lambda: self._dead.update(self._writers))
 
     def close(self) -> None:
         """Break every link and listen no more."""
@@ -82,15 +93,18 @@ class Proxy:
         finally:
             for end in (writer, there_writer):
                 self._writers.discard(end)
+                self._dead.discard(end)
                 end.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
-                if self.weather is Weather.BLACK_HOLE:
+                while self.weather is Weather.STALLED:  # noqa: ASYNC110  # another thread makes the weather
+                    await asyncio.sleep(0.05)
+                if self.weather is Weather.BLACK_HOLE or writer in self._dead:
                     continue
                 if self.weather is Weather.SLOW:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(random.uniform(*self.lag))
                 step = 64 if self.weather is Weather.TRICKLE else _CHUNK
                 for start in range(0, len(data), step):
                     writer.write(data[start : start + step])
