@@ -52,7 +52,8 @@ class Dispatcher:
     def look(self, now: Instant) -> None:
         """Count again what is in flight and what waits, by whomever it was sent; see whether the store was opened."""
         self._asks_only = self._asks_only and self._store.mode() is not Mode.OPEN
-        if self._counted_at is None or now - self._counted_at >= _RECOUNT_EVERY:
+        # Also on a clock that was set back.
+        if self._counted_at is None or not 0 <= now - self._counted_at < _RECOUNT_EVERY:
             flying, waiting = self._store.counts(StepState.DISPATCHED), self._store.counts(StepState.READY)
             with self._lock:
                 self._in_flight = dict(flying)
