@@ -29,7 +29,7 @@ check: set-up ## style, types and floors
 	$(BIN)/lint-imports --no-logo
 
 test-faults: set-up ## the long suites: kills, pairs of gaps, minutes of load
-	$(BIN)/pytest -v -m long --timeout 900 tests/fault
+	$(BIN)/pytest -v -m long --timeout 900
 
 docs: set-up ## write the pages and pictures that are generated from the code
 	$(BIN)/python -m bus.tools.document

@@ -72,6 +72,7 @@ def test_each_other_yardstick_ends_every_request_and_is_drawn(tmp_path: Path) ->
     assert all(name in drawn for name in names)
 
 
+@pytest.mark.long
 def test_an_open_loop_has_no_window_and_hosts_may_be_processes_of_their_own() -> None:
     report = _bench(
         "--seconds", "1", "--rounds", "1", "--window", "20", "--rate", "10", *_only("bus-open", "bus-apart")
@@ -91,6 +92,7 @@ def test_a_contender_that_does_not_exist_is_refused_with_the_names_of_those_that
     assert "ceiling" in ended.stderr
 
 
+@pytest.mark.long
 def test_a_store_with_finished_requests_takes_turns_with_an_empty_one() -> None:
     # Given copies of a finished request, then they do not disturb new ones, and the ratio lies in its interval
     report = _bench("--preloaded", "300", "--pairs", "2", "--seconds", "1", "--window", "20")
@@ -101,6 +103,7 @@ def test_a_store_with_finished_requests_takes_turns_with_an_empty_one() -> None:
     assert report["ratio"]["least"] <= report["ratio"]["mean"] <= report["ratio"]["greatest"]
 
 
+@pytest.mark.long
 def test_a_soak_watches_memory_and_queues_and_counts_everything_at_the_end(tmp_path: Path) -> None:
     picture = tmp_path / "soak.svg"
     report = _bench("--soak", "0.1", "--window", "20", "--picture", str(picture))
