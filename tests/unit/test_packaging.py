@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+#: This one, and the oldest of those that the project runs on.
+PYTHONS: tuple[dict[str, str], ...] = ({}, {"python_version": "3.11", "python_full_version": "3.11.0"})
 
 
 def declared() -> list[Requirement]:
@@ -29,8 +31,16 @@ def pins() -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
+def requires(name: str) -> list[str]:
+    """What an installed package declares; nothing for one that only another Python needs."""
+    try:
+        return importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
 def closure(wanted: list[Requirement]) -> set[NormalizedName]:
-    """The names of ``wanted`` and of all that they need on this machine, as the installed packages declare it."""
+    """The names of ``wanted`` and of all that they need, here or on the oldest Python, as the packages declare it."""
     found: set[tuple[NormalizedName, str]] = set()
     open_ = [(requirement, extra) for requirement in wanted for extra in ("", *requirement.extras)]
     while open_:
@@ -39,11 +49,11 @@ def closure(wanted: list[Requirement]) -> set[NormalizedName]:
         if (name, extra) in found:
             continue
         found.add((name, extra))
-        needed = [Requirement(text) for text in importlib.metadata.requires(name) or []]
+        needed = [Requirement(text) for text in requires(name)]
         open_ += [
             (each, of_each)
             for each in needed
-            if each.marker is None or each.marker.evaluate({"extra": extra})
+            if each.marker is None or any(each.marker.evaluate({"extra": extra, **python}) for python in PYTHONS)
             for of_each in ("", *each.extras)
         ]
     return {name for name, _ in found}
