@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bus.errors import TransientError
-from bus.logs import bind
+from bus.errors import BrokerUnavailableError, TransientError
+from bus.logs import LogEvent, bind
 
 #: After a step that failed: long enough not to spin, short enough that nobody waits for it.
 _AFTER_TROUBLE = 0.5
@@ -66,6 +66,10 @@ def _outlive(role: str, body: Callable[[threading.Event], None], stop: threading
     while not stop.is_set():
         try:
             body(stop)
+        except TransientError as error:
+            away: LogEvent = "broker_unavailable" if isinstance(error, BrokerUnavailableError) else "batch_repeated"
+            bind(role=role).warning(away, error=error)
+            stop.wait(_AFTER_TROUBLE)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and the role goes on
             bind(role=role).error("unexpected_error", error=error)
             stop.wait(_AFTER_TROUBLE)

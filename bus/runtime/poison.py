@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic, sleep
 
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
-from bus.errors import BrokerUnavailableError, InvalidMessageError, TransientError
+from bus.errors import InvalidMessageError, TransientError
 from bus.logs import bind
 from bus.message.channel import BUS_USER, is_from
 from bus.message.envelope import Envelope, MessageType, decode
@@ -27,8 +26,6 @@ _OF_AN_ATTEMPT = frozenset({MessageType.TASK_REQUESTED, MessageType.TASK_QUERIED
 #: How many are taken at once; each is decided alone.
 _MOST = 20
 _IDLE: Milliseconds = 500
-#: Seconds before it connects anew.
-_AFTER_TROUBLE = 0.5
 
 
 class PoisonConsumer:
@@ -46,18 +43,11 @@ class PoisonConsumer:
         self._stop: Callable[[], bool] = lambda: False
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Consume until told to stop; what cannot be decided then stays in the channel."""
-        self._stop = stop
-        while not stop():
-            try:
-                self._consume(stop)
-            except BrokerUnavailableError as error:
-                _log.warning("broker_unavailable", error=error)
-                until = monotonic() + _AFTER_TROUBLE
-                while not stop() and monotonic() < until:
-                    sleep(_IDLE / 5_000)
+        """Consume until told to stop; what cannot be decided then stays in the channel.
 
-    def _consume(self, stop: Callable[[], bool]) -> None:
+        BrokerUnavailableError and StoreUnavailableError end it early: run it again.
+        """
+        self._stop = stop
         consumer = self._connect()
         try:
             while not stop():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from bus.config import Settings
-from bus.errors import BrokerUnavailableError, Fault, InvalidMessageError, TransientError
+from bus.errors import Fault, InvalidMessageError, TransientError
 from bus.killpoint import reach
 from bus.logs import bind
 from bus.message.channel import BUS_USER, Channel, agency_of, host_user, is_from
@@ -33,8 +32,6 @@ _log = bind(role="process-manager")
 
 #: How long it waits for messages before it looks whether it is to stop.
 _IDLE: Milliseconds = 100
-#: Seconds before it connects anew.
-_AFTER_TROUBLE = 0.5
 
 
 @dataclass(slots=True)
@@ -73,19 +70,11 @@ class ReplyConsumer:
         self._stop: Callable[[], bool] = lambda: False
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Consume until told to stop, and then what is there already; what cannot be settled goes back."""
-        self._stop = stop
-        while not stop():
-            try:
-                self._consume(stop)
-            except BrokerUnavailableError as error:
-                _log.warning("broker_unavailable", error=error)
-                self._rest(stop)
-            except TransientError as error:
-                _log.warning("batch_repeated", error=error)
-                self._rest(stop)
+        """Consume until told to stop, and then what is there already; what cannot be settled goes back.
 
-    def _consume(self, stop: Callable[[], bool]) -> None:
+        BrokerUnavailableError and StoreUnavailableError end it early: run it again.
+        """
+        self._stop = stop
         self._tell_presence(None)
         consumer = self._connect()
         try:
@@ -103,13 +92,6 @@ class ReplyConsumer:
     def _tell_presence(self, consumer: Consumer | None) -> None:
         if self._presence is not None:
             self._presence.tell(consumer)
-
-    @staticmethod
-    def _rest(stop: Callable[[], bool]) -> None:
-        """The broker is away: look again soon, and heed a stop at once."""
-        until = time.monotonic() + _AFTER_TROUBLE
-        while not stop() and time.monotonic() < until:
-            time.sleep(_IDLE / 1000)
 
     def step(self, consumer: Consumer, patience: Milliseconds = 0) -> int:
         """One batch; how many deliveries it settled."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from bus.message.channel import replies
 from bus.message.instant import SECOND
 from bus.process.state import StepState
 from bus.runtime.hosts import Hosts
+from bus.runtime.loop import Loops
 from bus.runtime.presence import Presence
 from bus.runtime.replies import ReplyConsumer
 from tests.support.installation import wait_for
@@ -24,15 +24,13 @@ SETTINGS = Settings(dead_after=2 * SECOND, tick_every=SECOND)
 @contextmanager
 def listening(rig: RuntimeRig) -> Iterator[Presence]:
     """A process manager among others, on a thread of its own."""
-    presence, stop, keys = Presence(rig.store, rig.settings), threading.Event(), rig.parts.tools.keys
+    presence, loops, keys = Presence(rig.store, rig.settings), Loops(), rig.parts.tools.keys
     consumer = ReplyConsumer(rig.broker_consumer, rig.manager, Hosts(keys), keys, rig.settings, presence)
-    thread = threading.Thread(target=consumer.run, args=(stop.is_set,))
-    thread.start()
+    loops.run("process-manager", lambda stop: consumer.run(stop.is_set))
     try:
         yield presence
     finally:
-        stop.set()
-        thread.join()
+        assert loops.stop(10)
 
 
 def test_answers_are_given_back_while_the_store_is_away_and_settled_when_it_is_back(tmp_path: Path) -> None:
