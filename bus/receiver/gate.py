@@ -53,8 +53,10 @@ def gate(terms: Terms | None, row: Row, now: Instant) -> Gate:
         case "safe":
             return Gate.RUN
         case "idempotent" if terms and row.begun_at is not None:
-            # The key must still be there when the second call ends, counted from the first that may have used it.
-            return Gate.RUN if now + terms.timeout <= row.begun_at + terms.window else Gate.UNKNOWN
+            # The key must still be there when the second call ends, counted from the first that may have used it. One
+            # that seems to be still to come was noted before the clock was set back: not earlier than the task was sent.
+            first = row.begun_at if row.begun_at <= now else min(row.first_sent, now)
+            return Gate.RUN if now + terms.timeout <= first + terms.window else Gate.UNKNOWN
         case "queryable" | "natural_key":
             return Gate.LOOK_UP
         case _:
@@ -83,6 +85,14 @@ def begin(
 def absence_counts(row: Row, terms: Terms, now: Instant) -> bool:
     """Whether "not there" proves that nothing happened: no call of ours can still be under way."""
     return row.called_at is None or now >= row.called_at + terms.proof_after
+
+
+def anchored(row: Row, now: Instant) -> Row:
+    """The row whose call began at the latest now: one that seems to be still to come was noted on a clock set back since.
+
+    Otherwise nothing absent would be believed until this clock has caught up with the old one.
+    """
+    return replace(row, called_at=now) if row.called_at is not None and row.called_at > now else row
 
 
 def honest(reply: Reply, row: Row, terms: Terms | None) -> Reply:

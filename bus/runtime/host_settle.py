@@ -11,7 +11,7 @@ from bus.message.instant import Instant
 from bus.message.reply import Effect, Failed, Pending, Reply, Unknown
 from bus.ports import JournalChanges, JournalInvalid, JournalReply, JournalResult, JournalTransaction
 from bus.receiver.failure import failed
-from bus.receiver.gate import absence_counts, honest, settled
+from bus.receiver.gate import absence_counts, anchored, honest, settled
 from bus.receiver.row import JournalIdentity, Row, State, is_live
 from bus.runtime.host_reply import anew, recorded
 from bus.runtime.host_setup import HostSetup, Look, Reread, Work
@@ -146,7 +146,8 @@ def read_again(setup: HostSetup, rereads: Sequence[Reread]) -> list[JournalReply
 def _too_early(row: Row, look: Look, at: Moment) -> Told:
     """Not there, and too early to say that it never will be: told as pending, kept as unknown."""
     reply = anew(look.to, Pending(), attempt=look.attempt, journal=at.journal, now=at.now)
-    return Told(row=settled(row, Unknown(), attempt=look.attempt, now=at.now), result=None, reply=reply)
+    unknown = settled(anchored(row, at.now), Unknown(), attempt=look.attempt, now=at.now)
+    return Told(row=unknown, result=None, reply=reply)
 
 
 def _of_interaction(reply: Reply, row: Row) -> Reply:

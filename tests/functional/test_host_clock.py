@@ -11,7 +11,7 @@ import pytest
 
 from bus.message.envelope import Message
 from bus.message.instant import HOUR
-from bus.message.reply import Completed, Unknown
+from bus.message.reply import Completed, Effect, Failed, Pending, Unknown
 from bus.process.definition import RepeatKind
 from tests.support.host_rig import Rig
 
@@ -61,3 +61,22 @@ def test_a_call_that_a_living_host_makes_is_left_to_it_while_their_clocks_are_le
 ) -> None:
     with died(tmp_path, "queryable", -400) as rig:
         assert rig.answers(asked(rig, "called", "queryable", do="hang", attempt=2)) == []
+
+
+def test_after_the_clock_was_set_back_absence_counts_after_its_time_and_not_when_the_clock_has_caught_up(
+    tmp_path: Path,
+) -> None:
+    # Given a call that never reached the legacy system, from a host whose clock was an hour fast
+    rig = Rig(tmp_path)
+    rig.start()
+    rig.answers(asked(rig, "lost", "queryable", do="raise_before"))
+    rig.now -= HOUR
+    # When it is asked about with the right clock
+    assert rig.answers(rig.query("lost", kind="queryable")) == [Pending()]
+    rig.now += 2_000
+    # Then absence is believed as long after the first question as it would have been after the call
+    (reply,) = rig.answers(rig.query("lost", kind="queryable"))
+    assert isinstance(reply, Failed)
+    assert (reply.code, reply.effect) == ("absent", Effect.NONE)
+    rig.host.close()
+    rig.journal.close()

@@ -336,6 +336,12 @@ def test_the_window_of_our_key_must_outlast_the_new_call() -> None:
     assert gate(terms("idempotent"), known, NOW + 9_001) is Gate.UNKNOWN
 
 
+def test_a_first_call_still_to_come_was_noted_on_another_clock_and_the_window_counts_from_the_task() -> None:
+    known = row(State.UNKNOWN, begun_at=NOW + 3_600_000, first_sent=NOW - 9_500)
+    assert gate(terms("idempotent"), known, NOW - 500) is Gate.RUN
+    assert gate(terms("idempotent"), known, NOW) is Gate.UNKNOWN
+
+
 def test_an_operation_that_is_not_offered_is_never_repeated() -> None:
     assert gate(None, row(State.UNKNOWN), NOW) is Gate.UNKNOWN
 
