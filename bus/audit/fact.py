@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from bus.message.instant import Instant
+from bus.message.quick import changed, quick
 from bus.message.strict_json import MOST_INTEGER
 
 #: What stands before the first fact of every request.
 GENESIS = "0" * 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class Fact:
     """Says what became true, when, by whom and why; never carries payload: ids, codes, states and times only."""
 
@@ -49,10 +50,6 @@ class Fact:
 
 
 _NO_DIGESTS: Mapping[str, str] = {}
-_COVERED = tuple(name for name in Fact.__slots__ if name != "hash")
-_READ = attrgetter(*_COVERED)
-_WRITE = tuple(Fact.__dict__[name].__set__ for name in _COVERED)
-_PREVIOUS, _DIGEST = _COVERED.index("previous"), _COVERED.index("digest")
 
 
 def content(fact: Fact) -> dict[str, Any]:
@@ -60,41 +57,34 @@ def content(fact: Fact) -> dict[str, Any]:
 
     JSON that every reader understands alike (RFC 7493): numbers beyond 2^53, such as the ids of payloads, are text.
     """
-    members = {name: value for name, value in zip(_COVERED, _READ(fact), strict=True) if value is not None}
-    for name, value in (("fields", list(fact.fields)), ("changes", _portable(fact.changes))):
-        if value:
-            members[name] = value
-        else:
-            del members[name]
+    members = {name: value for name, value in vars(fact).items() if value is not None}
+    del members["hash"], members["fields"], members["changes"]
+    if fact.fields:
+        members["fields"] = list(fact.fields)
+    if fact.changes:
+        members["changes"] = _portable(fact.changes)
     return members
 
 
 def _portable(value: Any) -> Any:
+    # The most frequent ones first.
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int):
         return str(value) if abs(value) > MOST_INTEGER else value
     if isinstance(value, Mapping):
         return {name: _portable(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_portable(member) for member in value]
     return value
 
 
 def seal(fact: Fact, previous: str, digest: str | None = None) -> Fact:
     """The fact with the digest of its message, bound to the one before it (RFC 8785 canonical JSON, SHA-256)."""
-    values = list(_READ(fact))
-    values[_PREVIOUS] = previous
-    if digest is not None:
-        values[_DIGEST] = digest
-    # As `dataclasses.replace`, in half the time.
-    sealed = object.__new__(Fact)
-    for write, value in zip(_WRITE, values, strict=True):
-        write(sealed, value)
+    bound = {"previous": previous} if digest is None else {"previous": previous, "digest": digest}
     # With ASCII names and no fractions, sorted compact JSON is the canonical form, at a tenth of the price.
-    raw = orjson.dumps(content(sealed), option=orjson.OPT_SORT_KEYS)
-    object.__setattr__(sealed, "hash", hashlib.sha256(raw).hexdigest())
-    return sealed
+    raw = orjson.dumps(content(fact) | bound, option=orjson.OPT_SORT_KEYS)
+    return changed(fact, {**bound, "hash": hashlib.sha256(raw).hexdigest()})
 
 
 def chain(facts: Iterable[Fact], previous: str, digests: Mapping[str, str] = _NO_DIGESTS) -> tuple[Fact, ...]:

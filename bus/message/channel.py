@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 #: ``requests``, ``tasks.<agency>``, ``control.<agency>``, ``replies.<agency>``, ``results.<consumer>``, ``invalid``,
@@ -63,6 +64,8 @@ def agency_of(channel: Channel) -> str | None:
     return agency or None
 
 
+# The same few for every message.
+@lru_cache(maxsize=4_096)
 def _channel(kind: str, agency: str) -> Channel:
     if not _AGENCY.fullmatch(agency):
         raise ValueError(f"{agency!r} cannot name an agency: use a-z, 0-9, _ and -, a letter first, at most 64.")

@@ -58,15 +58,11 @@ def parse_tracking(text: str) -> str:
 
 def interaction_id(request_id: str, step: str, item: int | None, kind: str, edit: int) -> str:
     """One wanted effect: UUIDv5 of ``step/item/kind/edit`` in the request; ``item`` is empty for a single step."""
-    return _interaction_id(request_id, f"{step}/{'' if item is None else item}/{kind}/{edit}")
+    return _uuid5(request_id, f"{step}/{'' if item is None else item}/{kind}/{edit}")
 
 
+# The same few are asked for again with every message of a request.
 @lru_cache(maxsize=16_384)
-def _interaction_id(request_id: str, name: str) -> str:
-    # The same few are asked for again with every message of a request.
-    return _uuid5(request_id, name)
-
-
 def _uuid5(namespace: str, name: str) -> str:
     """UUIDv5 as text, from text: `uuid.uuid5` without its values in between, at a third of the price."""
     digest = hashlib.sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).hexdigest()

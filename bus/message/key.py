@@ -14,6 +14,7 @@ NODES = 1 << 10
 
 _COUNTER_BITS = 12
 _NODE_BITS = 10
+_COUNTER = (1 << _COUNTER_BITS) - 1
 _LAST_SLOT = (1 << (41 + _COUNTER_BITS)) - 1
 
 
@@ -38,21 +39,29 @@ class Keys:
         self._last = ((after >> (_NODE_BITS + _COUNTER_BITS)) + 1 << _COUNTER_BITS) - 1
 
     def next(self) -> int:
-        """One key."""
-        return self.take(1)[0]
+        """One key; OverflowError as `take`."""
+        with self._lock:
+            return self._key(self._advance(1))
 
     def take(self, count: int) -> list[int]:
         """This many keys, ascending. OverflowError when the 41 bits of time are used up."""
         if count < 0:
             raise ValueError(f"cannot take {count} keys")
         with self._lock:
-            first = max(self._last + 1, (self._clock() - ORIGIN) << _COUNTER_BITS)
-            last = first + count - 1
-            if last > _LAST_SLOT:
-                raise OverflowError("keys are used up: the clock is past the year 2093")
-            self._last = last
-        low = (1 << _COUNTER_BITS) - 1
-        return [(slot & ~low) << _NODE_BITS | self._node | slot & low for slot in range(first, last + 1)]
+            first = self._advance(count)
+        return [self._key(slot) for slot in range(first, first + count)]
+
+    def _advance(self, count: int) -> int:
+        """The first of so many slots, with the lock held."""
+        first = max(self._last + 1, (self._clock() - ORIGIN) << _COUNTER_BITS)
+        last = first + count - 1
+        if last > _LAST_SLOT:
+            raise OverflowError("keys are used up: the clock is past the year 2093")
+        self._last = last
+        return first
+
+    def _key(self, slot: int) -> int:
+        return (slot & ~_COUNTER) << _NODE_BITS | self._node | slot & _COUNTER
 
 
 def key_at(instant: Instant) -> int:

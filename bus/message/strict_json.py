@@ -149,15 +149,23 @@ def not_nfc(value: Any, path: Path = ()) -> Iterable[Path]:
 
 def pointer_to(path: Iterable[str | int]) -> str:
     """The RFC 6901 pointer of a path."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return "".join(f"/{_escaped(str(part))}" for part in path)
 
 
-def field_pointers(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> tuple[str, ...]:
+def _escaped(part: str) -> str:
+    return part.replace("~", "~0").replace("/", "~1")
+
+
+def field_pointers(data: Mapping[str, Any], above: str = "") -> tuple[str, ...]:
     """JSON pointers to the members of ``data`` that hold no further object: what facts name, never the values."""
     found: list[str] = []
     for name, value in data.items():
-        here = (*path, name)
-        found += field_pointers(value, here) if isinstance(value, Mapping) else (pointer_to(here),)
+        here = f"{above}/{_escaped(name)}"
+        # Texts are the most, and the question whether one is a mapping is a slow one.
+        if isinstance(value, str) or not isinstance(value, Mapping):
+            found.append(here)
+        else:
+            found += field_pointers(value, here)
     return tuple(found)
 
 
@@ -178,7 +186,7 @@ def _is_doubtful(raw: bytes) -> bool:
     # Single bytes are found fastest: every noncharacter holds one of the first two in UTF-8, and Arabic hardly does.
     if b"\xef" in raw or b"\xbf" in raw or (b"+" in raw and b"e+" in raw):
         return True
-    return _WHOLE_FRACTION.search(raw) is not None
+    return b".0" in raw and _WHOLE_FRACTION.search(raw) is not None
 
 
 def _is_too_deep(raw: bytes, value: Any) -> bool:

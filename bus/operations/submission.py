@@ -216,13 +216,18 @@ def _command(
     context: Context, caller: Caller, incoming: Incoming, submission: Submission, *, taken: int = 0
 ) -> Command[Receipt]:
     """The first ``taken`` tracking codes of this request belong to other requests already."""
-    code = tracking(context.secret, submission.request_id, taken)
-    tracked = replace(submission, tracking=code)
     return Command(
-        incoming=replace(incoming, submission=tracked),
-        answer=lambda decided: _receipt(context, caller, tracked, decided),
-        retracked=lambda: _command(context, caller, incoming, submission, taken=taken + 1),
+        incoming=incoming,
+        answer=lambda decided: _receipt(context, caller, submission, decided),
+        retracked=lambda: _retracked(context, caller, incoming, submission, taken + 1),
     )
+
+
+def _retracked(
+    context: Context, caller: Caller, incoming: Incoming, submission: Submission, taken: int
+) -> Command[Receipt]:
+    tracked = replace(submission, tracking=tracking(context.secret, submission.request_id, taken))
+    return _command(context, caller, replace(incoming, submission=tracked), tracked, taken=taken)
 
 
 def _submitted(

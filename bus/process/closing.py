@@ -115,6 +115,8 @@ def _cause_of_closing(draft: Draft) -> RequestState | None:
 
 
 def _meet_needs(draft: Draft) -> None:
+    if _nothing_waits(draft):
+        return
     # The definition is in topological order, so one pass carries a skip through to those that need it, and to those
     # whose rows it was to decide.
     for name, definition in draft.definition.steps.items():
@@ -123,6 +125,14 @@ def _meet_needs(draft: Draft) -> None:
         if waiting and all(_met(draft, need) for need in definition.needs):
             for row in waiting:
                 _begin(draft, row.key, definition)
+
+
+def _nothing_waits(draft: Draft) -> bool:
+    """Whether every step has its rows and none of them waits."""
+    rows = draft.request.steps
+    if any(row.state is StepState.WAITING for row in rows.values()):
+        return False
+    return len({key.step for key in rows}) == len(draft.definition.steps)
 
 
 def _begin(draft: Draft, key: StepKey, definition: StepDefinition) -> None:

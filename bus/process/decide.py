@@ -31,6 +31,8 @@ from bus.process.state import Request, RequestState, StepState
 from bus.process.timer import befell, fired
 
 _DEFAULTS = Settings()
+#: A row that leaves, or rests before it does, neither meets a need nor ends anything: nothing follows from it.
+_MOVES_NO_OTHER = (Dispatched, Held)
 
 
 def accept(event: Submitted, now: Instant, definition: Definition, settings: Settings = _DEFAULTS) -> Decision:
@@ -81,7 +83,7 @@ def decide(
     conflict = _happen(draft, event)
     if conflict is not None:
         return Decision(request=request, conflict=conflict)
-    if draft.facts:
+    if draft.facts and not isinstance(event, _MOVES_NO_OTHER):
         settle(draft)
     return draft.decision()
 

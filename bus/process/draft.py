@@ -91,9 +91,14 @@ class Draft:
     def change(self, key: StepKey, fact_kind: str, **changes: Any) -> None:
         """Record what became of a row; leaving a state also ends what belonged to it (failures, the desk's row)."""
         before = self.request.steps.get(key)
-        effective = {name: value for name, value in changes.items() if before is None or _differs(before, name, value)}
+        if before is None:
+            self._record(fact_kind, changes, key)
+            return
+        old = vars(before)
+        # Most of what a move says of a row is so already.
+        effective = {name: value for name, value in changes.items() if name not in old or _differs(old[name], value)}
         self._record(fact_kind, effective, key)
-        if before is not None and "state" in effective:
+        if "state" in effective:
             self._left(before, self.step(key), fact_kind)
 
     def change_request(self, fact_kind: str, **changes: Any) -> None:
@@ -154,8 +159,5 @@ class Draft:
         self.request = evolve(self.request, fact)
 
 
-def _differs(step: Step, name: str, value: Any) -> bool:
-    if name == "conditions":
-        return True
-    current = getattr(step, name)
-    return current is not value and current != (tuple(value) if isinstance(value, list) else value)
+def _differs(old: Any, value: Any) -> bool:
+    return old is not value and old != (tuple(value) if isinstance(value, list) else value)

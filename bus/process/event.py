@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from bus.message.instant import Instant
+from bus.message.quick import quick
 from bus.message.reply import Reply
 from bus.process.rows import NewRow
 from bus.process.state import StepKey
@@ -37,7 +38,8 @@ class Submitted:
     test: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class Replied:
     """A provider's reply arrived (also a clerk's answer); matched by interaction id and provider alone."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from bus.errors import Fault, InvalidMessageError
@@ -101,8 +102,7 @@ def cut(result: Data, pointers: Collection[str]) -> tuple[dict[str, Any], tuple[
     A pointer grants what it names with all below it, "" grants everything, and one that names nothing grants
     nothing. Arrays are granted whole. The order of members is kept.
     """
-    granted = [split_pointer(pointer) for pointer in pointers]
-    data, withheld = _cut(result, granted, "")
+    data, withheld = _cut(result, _parts(tuple(pointers)), "")
     return data, tuple(withheld)
 
 
@@ -166,6 +166,12 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
+# Those of the grants, which are few.
+@lru_cache(maxsize=1_024)
+def _parts(pointers: tuple[str, ...]) -> Sequence[tuple[str, ...]]:
+    return [split_pointer(pointer) for pointer in pointers]
+
+
 def _cut(value: Data, granted: Sequence[tuple[str, ...]], at: str) -> tuple[dict[str, Any], list[str]]:
     if () in granted:
         return dict(value), []
@@ -173,10 +179,11 @@ def _cut(value: Data, granted: Sequence[tuple[str, ...]], at: str) -> tuple[dict
     withheld: list[str] = []
     for name, member in value.items():
         below = [pointer[1:] for pointer in granted if pointer[0] == name]
-        here = f"{at}{pointer_to((name,))}"
         if () in below:
             kept[name] = member
-        elif isinstance(member, Mapping) and below:
+            continue
+        here = f"{at}{pointer_to((name,))}"
+        if isinstance(member, Mapping) and below:
             part, more = _cut(member, below, here)
             withheld += more
             if part:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from bus.message.contract import Contracts
 from bus.message.envelope import MessageType
+from bus.message.quick import changed
 from bus.message.reply import Completed, Data, Effect, Failed, Returned
 from bus.message.strict_json import field_pointers
 from bus.process.closure import output_contract
@@ -15,7 +15,7 @@ from bus.process.definition import Definition
 from bus.process.event import Replied
 from bus.process.mapping import conditions_from_step, resolve
 from bus.process.reply import answered_row
-from bus.process.rows import NewRow, items_of, rows_after, sources
+from bus.process.rows import NewRow, is_plain, items_of, rows_after, sources
 from bus.process.state import Kind, Request, Step, StepKey, StepState
 from bus.process.wire import operation_of
 
@@ -30,11 +30,11 @@ def task_data(definition: Definition, request: Request, key: StepKey, read: Read
         return read(step.input_id)
     if step.task_id is not None:
         return sent_data(step, read)
-    task = request.steps[replace(key, kind=Kind.TASK)]
     submitted, found = read(request.data_id), outputs(request, read)
     item = None if key.item is None else items_of(defined, submitted, found)[key.item]
     if key.kind is Kind.TASK or defined.compensate is None:
         return resolve(defined.input, request=submitted, steps=found, item=item)
+    task = request.steps[StepKey(step=key.step, item=key.item)]
     if task.output_id is not None:
         # What taking back reads of its step is the very answer that is taken back, of an item about that item alone.
         found |= {key.step: answered_data(task, read)}
@@ -85,21 +85,21 @@ def understood(definition: Definition, contracts: Contracts, request: Request, e
     Data that break their contract cannot be read, though it was done.
     """
     if isinstance(event.reply, Returned):
-        return replace(event, fields=tuple(dict.fromkeys(need.pointer for need in event.reply.needs)))
+        return changed(event, {"fields": tuple(dict.fromkeys(need.pointer for need in event.reply.needs))})
     found = answered_row(request, event)
     if found is None or not isinstance(event.reply, Completed):
         return event
     key, data = found[0], event.reply.data
     if not contracts.accepts(output_contract(operation_of(definition, key)), data):
-        return replace(event, reply=Failed(code="answer_unreadable", effect=Effect.DONE, retryable=False))
+        return changed(event, {"reply": Failed(code="answer_unreadable", effect=Effect.DONE, retryable=False)})
     if key.kind is not Kind.TASK:
-        return replace(event, fields=field_pointers(data))
+        return changed(event, {"fields": field_pointers(data)})
     rows = _rows_after(definition, request, key, data, read)
     conditions = conditions_from_step(definition, key.step, data)
-    return replace(event, conditions=conditions, rows=rows, fields=field_pointers(data))
+    return changed(event, {"conditions": conditions, "rows": rows, "fields": field_pointers(data)})
 
 
 def _rows_after(definition: Definition, request: Request, key: StepKey, data: Data, read: Read) -> tuple[NewRow, ...]:
-    if not any(key.step in sources(step) for step in definition.steps.values()):
+    if not any(key.step in sources(step) for step in definition.steps.values() if not is_plain(step)):
         return ()
     return rows_after(definition, key.step, read(request.data_id), outputs(request, read) | {key.step: data})

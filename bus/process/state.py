@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from bus.audit.fact import GENESIS
 from bus.message.identity import interaction_id
 from bus.message.instant import Instant, Milliseconds
+from bus.message.quick import quick
 from bus.message.reply import Effect
 
 
@@ -67,8 +69,7 @@ ALIVE = frozenset({RequestState.OPEN, RequestState.CLOSING})
 OUTCOMES = frozenset(RequestState) - ALIVE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class StepKey:
+class StepKey(NamedTuple):
     """Names one row of a request: the step, its item (None unless ``for_each``), and what is wanted of it."""
 
     step: str
@@ -89,7 +90,8 @@ class Superseded:
     doubtful: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One interaction of a request. Times are instants; a timer that is None does not run."""
 
@@ -160,7 +162,8 @@ class Step:
         return tuple(time for time in times if time is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """One accepted submission and all that became of it. ``version`` is the number of its facts."""
 

@@ -140,16 +140,22 @@ def left_behind(request: Request) -> list[str]:
 
 
 def _reasons(request: Request, definition: Definition, refusals: Mapping[StepKey, Data]) -> list[dict[str, Any]]:
-    return [
-        {"step": key.step}
-        | ({} if key.item is None else {"item": key.item})
-        | {"state": step.state.value}
-        | ({"reason": step.reason} if step.reason else {})
-        | ({"text": dict(refusals[key])} if key in refusals else {})
-        | ({"taken_back": True} if taken_back(request, key) else {})
-        for key, step in in_order(request, definition)
-        if key.kind is Kind.TASK
-    ]
+    rows = in_order(request, definition)
+    return [_reason(request, key, step, refusals.get(key)) for key, step in rows if key.kind is Kind.TASK]
+
+
+def _reason(request: Request, key: StepKey, step: Step, refusal: Data | None) -> dict[str, Any]:
+    reason: dict[str, Any] = {"step": key.step}
+    if key.item is not None:
+        reason["item"] = key.item
+    reason["state"] = step.state.value
+    if step.reason:
+        reason["reason"] = step.reason
+    if refusal is not None:
+        reason["text"] = dict(refusal)
+    if taken_back(request, key):
+        reason["taken_back"] = True
+    return reason
 
 
 def in_order(request: Request, definition: Definition) -> list[tuple[StepKey, Step]]:

@@ -10,6 +10,7 @@ from typing import Any
 from bus.errors import Fault, InvalidMessageError
 from bus.message.envelope import Message, MessageType
 from bus.message.instant import Instant
+from bus.message.quick import quick
 from bus.message.strict_json import canonical
 
 
@@ -28,7 +29,8 @@ _ASKS: dict[str, Ask] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """What one message asks, as far as a decision needs it."""
 

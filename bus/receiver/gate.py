@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Literal, TypeAlias
 
 from bus.message.instant import Instant, Milliseconds
+from bus.message.quick import changed
 from bus.message.reply import Completed, Effect, Failed, Pending, Refused, Reply, Returned, Unknown
 from bus.receiver.failure import failed
 from bus.receiver.row import Row, State, has_begun
@@ -54,7 +55,7 @@ def gate(terms: Terms | None, row: Row, now: Instant) -> Gate:
             return Gate.RUN
         case "idempotent" if terms and row.begun_at is not None:
             # The key must still be there when the second call ends, counted from the first that may have used it. One
-            # that seems to be still to come was noted before the clock was set back: not earlier than the task was sent.
+            # still to come was noted before the clock was set back: it was not earlier than the task was sent.
             first = row.begun_at if row.begun_at <= now else min(row.first_sent, now)
             return Gate.RUN if now + terms.timeout <= first + terms.window else Gate.UNKNOWN
         case "queryable" | "natural_key":
@@ -88,9 +89,9 @@ def absence_counts(row: Row, terms: Terms, now: Instant) -> bool:
 
 
 def anchored(row: Row, now: Instant) -> Row:
-    """The row whose call began at the latest now: one that seems to be still to come was noted on a clock set back since.
+    """The row whose call began now at the latest: one still to come was noted on a clock that was set back since.
 
-    Otherwise nothing absent would be believed until this clock has caught up with the old one.
+    Otherwise no absence would be believed until this clock has caught up with the old one.
     """
     return replace(row, called_at=now) if row.called_at is not None and row.called_at > now else row
 
@@ -112,15 +113,15 @@ def honest(reply: Reply, row: Row, terms: Terms | None) -> Reply:
 def settled(row: Row, reply: Reply, *, attempt: int, now: Instant) -> Row:
     """The row once this reply is recorded as the answer to this attempt."""
     state, effect = _standing(reply)
-    return replace(
-        row,
-        state=state,
-        effect=effect,
-        attempt=max(attempt, row.attempt),
-        process="",
-        lease_until=0,
-        changed_at=now,
-    )
+    changes = {
+        "state": state,
+        "effect": effect,
+        "attempt": max(attempt, row.attempt),
+        "process": "",
+        "lease_until": 0,
+        "changed_at": now,
+    }
+    return changed(row, changes)
 
 
 def _standing(reply: Reply) -> tuple[State, Effect]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bus.message.instant import Instant
+from bus.message.quick import quick
 from bus.message.reply import Effect
 
 #: Above every attempt: a tombstone that no attempt outlives.
@@ -38,7 +39,8 @@ class State(StrEnum):
 SETTLED = frozenset({State.COMPLETED, State.REFUSED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One interaction: ids, states and times only; task, raw answer and reply are kept beside it."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bus.audit.fact import Fact, chain
+from bus.message.quick import changed
 from bus.process.decision import Decision
 from bus.process.evolve import with_head
 from bus.process.state import Request, Step, StepKey, StepState
@@ -29,7 +30,7 @@ class Case:
     def told(self, kind: str, message_id: str, fields: tuple[str, ...]) -> None:
         """The last fact of this kind was told by a message that only now exists, which names these fields."""
         index = max(index for index, fact in enumerate(self.facts) if fact.kind == kind)
-        self.facts[index] = replace(self.facts[index], message_id=message_id, fields=fields)
+        self.facts[index] = changed(self.facts[index], {"message_id": message_id, "fields": fields})
 
     def mark(self) -> tuple[Request, int]:
         """Where it stands; for `forget`."""
@@ -59,9 +60,11 @@ class Case:
         """By how many rows of each agency this transaction changed the count of that state (desks left out)."""
         old: Mapping[StepKey, Step] = self.before.steps if self.before else {}
         moves: dict[str, int] = {}
-        for step in self.touched():
-            was = step.key in old and old[step.key].state is state
-            change = (step.state is state) - was
-            if change and not step.desk:
+        for key, step in self.request.steps.items():
+            before = old.get(key)
+            if step is before or step.desk:
+                continue
+            change = (step.state is state) - (before is not None and before.state is state)
+            if change:
                 moves[step.agency] = moves.get(step.agency, 0) + change
         return moves

@@ -95,9 +95,7 @@ class Dispatcher:
             return Gate.OPEN
         row = work.agencies[step.agency]
         operation = operation_of(case.pinned.definition, key)
-        gate = self._shut(row, work.now) or agency.gate(
-            row, operation, flights.of(step.agency), work.now, self._settings
-        )
+        gate = self._gate(row, operation, flights.of(step.agency), work.now)
         if gate is Gate.OPEN:
             if work.dispatch(case, key):
                 flights.add(step.agency)
@@ -110,6 +108,9 @@ class Dispatcher:
         if gate is Gate.NOT_OFFERED:
             self._tell_missed(work, step.agency, operation)
         return gate
+
+    def _gate(self, row: AgencyRow, operation: str, in_flight: int, now: Instant) -> Gate:
+        return Gate.RECONCILING if self._asks_only else agency.gate(row, operation, in_flight, now, self._settings)
 
     def _shut(self, row: AgencyRow, now: Instant) -> Gate | None:
         return Gate.RECONCILING if self._asks_only else agency.shut_to_all(row, now, self._settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -69,7 +69,7 @@ Answers: TypeAlias = Mapping[StepKey, Answer]
 
 def answer_to(answers: Answers, key: StepKey) -> Answer:
     """The answer to one row; who is not named does what is asked."""
-    return answers.get(key) or answers.get(replace(key, item=None)) or Answer()
+    return answers.get(key) or answers.get(key._replace(item=None)) or Answer()
 
 
 def parse_answers(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from bus.config import Settings
@@ -179,7 +178,7 @@ def seen(before: Request, decision: Decision, key: StepKey = MAIN) -> str:
     text = "=" if new.state is old.state else new.state.value
     text += "" if new.effect is old.effect else f"/{new.effect.value}"
     sends = [type(send) for send in decision.sends if getattr(send, "step", None) == key]
-    wanted = replace(key, kind=Kind.COMPENSATION)
+    wanted = key._replace(kind=Kind.COMPENSATION)
     flags = {
         "Q": SendQuery in sends,
         "W": SendWithdrawal in sends,

@@ -17,9 +17,11 @@ from bus.config import Settings
 from bus.message import identity
 from bus.message.instant import Instant
 from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Unknown
+from bus.process.closing import settle
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision, ResendTask, SendQuery, SendWithdrawal, TellEnd
 from bus.process.definition import Definition, StepDefinition
+from bus.process.draft import Draft
 from bus.process.event import AskedAgain, Dispatched, Event, Replied, Submitted, TerminateAsked, Timer, TimerFired
 from bus.process.evolve import replay
 from bus.process.rows import NewRow, is_plain, sources
@@ -354,6 +356,9 @@ class World:
         versions = [fact.version for fact in decision.facts]
         assert versions == list(range(before.version + 1, after.version + 1)), "facts are not contiguous"
         assert replay(before, decision.facts) == after, "the facts do not give the state"
+        again = Draft(after, event, self.now, case.definition, SETTINGS, asks_only=self.asks_only)
+        settle(again)
+        assert not again.facts, "something that follows was left undone"
         if before.state in OUTCOMES:
             assert (after.state, after.ended_at) == (before.state, before.ended_at), "an outcome changed"
         for key, step in after.steps.items():

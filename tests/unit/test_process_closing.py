@@ -144,7 +144,7 @@ CHAIN = service(
     step("third", needs=("second",), final=True),
 )
 FIRST, SECOND_, THIRD = StepKey(step="first"), StepKey(step="second"), StepKey(step="third")
-FIRST_BACK, SECOND_BACK = replace(FIRST, kind=Kind.COMPENSATION), replace(SECOND_, kind=Kind.COMPENSATION)
+FIRST_BACK, SECOND_BACK = FIRST._replace(kind=Kind.COMPENSATION), SECOND_._replace(kind=Kind.COMPENSATION)
 
 
 def _chain(third: Step) -> Request:

@@ -76,7 +76,7 @@ def test_another_edit_than_the_current_one_is_nothing() -> None:
 
 def test_a_row_that_the_request_does_not_have_is_nothing() -> None:
     before = request(row("dispatched"))
-    stranger = replace(given_up(before.steps[MAIN]), step=replace(MAIN, step="nowhere"))
+    stranger = replace(given_up(before.steps[MAIN]), step=MAIN._replace(step="nowhere"))
     assert decided(before, stranger).facts == ()
 
 
@@ -103,7 +103,7 @@ def asking(before: Request, event: Event) -> Decision:
 def test_a_restored_store_asks_about_every_interaction_that_was_sent_and_about_no_other() -> None:
     # A refused or failed one would begin closing, which asks about more.
     states = [state for state in StepState if state not in {StepState.REFUSED, StepState.FAILED}]
-    rows = {state: row(state, replace(MAIN, item=index)) for index, state in enumerate(states)}
+    rows = {state: row(state, MAIN._replace(item=index)) for index, state in enumerate(states)}
     before = request(*rows.values())
     decision = asking(before, AskedAgain())
     asked = [rows[StepState.DISPATCHED].key, rows[StepState.PENDING].key, rows[StepState.UNKNOWN].key]
@@ -112,9 +112,9 @@ def test_a_restored_store_asks_about_every_interaction_that_was_sent_and_about_n
 
 
 def test_what_was_not_answered_is_asked_again_and_the_rest_left_in_peace() -> None:
-    late = row("unknown", replace(MAIN, item=1), answer_at=NOW)
-    soon = row("unknown", replace(MAIN, item=2), answer_at=NOW + MINUTE)
-    told = row("pending", replace(MAIN, item=3), answer_at=None)
+    late = row("unknown", MAIN._replace(item=1), answer_at=NOW)
+    soon = row("unknown", MAIN._replace(item=2), answer_at=NOW + MINUTE)
+    told = row("pending", MAIN._replace(item=3), answer_at=None)
     decision = asking(request(late, soon, told), AskedAgain(overdue=True))
     assert decision.sends == (SendQuery(step=late.key),)
 

@@ -468,7 +468,7 @@ def test_while_closing_people_can_only_help_to_end(name: str, column: str, expec
 
 @pytest.mark.parametrize(("name", "column", "expected"), cells(COMPENSATION_COMMANDS))
 def test_people_can_help_a_compensation(name: str, column: str, expected: str) -> None:
-    later = row("dispatched", replace(BACK, step="other"))
+    later = row("dispatched", BACK._replace(step="other"))
     definition = service(step("main", compensate=back()), step("other", compensate=back()))
     before = request(row("succeeded"), _named(name, BACK), row("succeeded", StepKey(step="other")), later, state=CLOSED)
     decision = decided(before, _command(column, BACK, 2), definition)

@@ -207,14 +207,15 @@ class HostMachine(RuleBasedStateMachine):
                 continue
             if mode == "hang":
                 # Only a call hangs; a look-up answers.
-                running = calls._running  # noqa: SLF001  (the lane is the one thing that a test cannot see from outside)
+                # The lane is the one thing that a test cannot see from outside.
+                running = calls._lane._running  # noqa: SLF001
                 while running is not None and not self.legacy.is_reached.is_set() and not running.future.done():
                     self.legacy.is_reached.wait(0.01)
                 self.now += 600
                 self.hear(calls.finish(0))
                 self.check_effects(before)
                 continue
-            running = calls._running  # noqa: SLF001
+            running = calls._lane._running  # noqa: SLF001
             assert running is not None
             running.future.exception(timeout=30)
             self.check_effects(before)
@@ -228,7 +229,7 @@ class HostMachine(RuleBasedStateMachine):
         """What hung answers at last."""
         self.legacy.released.set()
         for _, calls in self.hosts:
-            for running in calls._hung:  # noqa: SLF001
+            for running in calls._lane._hung:  # noqa: SLF001
                 running.future.exception(timeout=30)
             self.hear(calls.finish(0))
         self.legacy.released.clear()
