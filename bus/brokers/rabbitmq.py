@@ -11,7 +11,8 @@ from typing import Final
 from bus.brokers.rabbitmq_address import Login, parse
 from bus.brokers.rabbitmq_admin import RabbitAdmin
 from bus.brokers.rabbitmq_consumer import RabbitConsumer
-from bus.brokers.rabbitmq_link import Connector, IoThread
+from bus.brokers.rabbitmq_io import IoThread
+from bus.brokers.rabbitmq_link import Connector
 from bus.brokers.rabbitmq_publisher import RabbitPublisher
 from bus.errors import BrokerUnavailableError
 from bus.message.channel import Channel

@@ -1,4 +1,4 @@
-"""A message as the bytes that AMQP 0-9-1 puts on the wire for a publish: method, header and body frames.
+"""What the bus sends most as the bytes that AMQP 0-9-1 puts on the wire: the frames of a publish, acknowledgements.
 
 pika's own way there makes a dozen objects a message and costs ten times as much; each request has some ten messages.
 """
@@ -15,19 +15,28 @@ from bus.ports import Outgoing
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
-_METHOD, _HEADER, _BODY, _END = 1, 2, 3, b"\xce"
-_BASIC, _PUBLISH, _MANDATORY = 60, 40, 1
+#: Types of frames.
+TYPE_METHOD: Final = 1
+TYPE_HEADER: Final = 2
+TYPE_BODY: Final = 3
+#: The class of all that has to do with messages.
+BASIC: Final = 60
+
+_END = b"\xce"
+_PUBLISH, _ACK, _MANDATORY = 40, 80, 1
 #: Frame type, number of the channel, size of what follows up to the end mark.
-_FRAME: Final = Struct(">BHI")
+FRAME: Final = Struct(">BHI")
 #: The same for a header frame, with class, weight, size of the body, and which properties follow.
-_HEADER_FRAME: Final = Struct(">BHIHHQH")
+HEADER_FRAME: Final = Struct(">BHIHHQH")
 _FIXED = 14
+#: A whole frame: class, method, number of the delivery, whether all before it are meant too, end mark.
+_ACK_FRAME: Final = Struct(">BHIHHQ?c")
 #: Bytes of a frame beside its content.
 _AROUND = 8
 _SHORT: Final = tuple(bytes((length,)) for length in range(256))
 #: Content type, delivery mode, correlation id, message id, timestamp, type, user id; headers where there are some.
-_FLAGS: Final = 1 << 15 | 1 << 12 | 1 << 10 | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 4
-_FLAGS_WITH_HEADERS: Final = _FLAGS | 1 << 13
+FLAGS: Final = 1 << 15 | 1 << 12 | 1 << 10 | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 4
+_FLAGS_WITH_HEADERS: Final = FLAGS | 1 << 13
 _PERSISTENT = b"\x02"
 
 
@@ -58,13 +67,18 @@ class Encoder:
                 self._user,
             )
         )
-        size, flags = len(body), _FLAGS_WITH_HEADERS if table else _FLAGS
-        header = _HEADER_FRAME.pack(_HEADER, self._number, _FIXED + len(properties), _BASIC, 0, size, flags)
+        size, flags = len(body), _FLAGS_WITH_HEADERS if table else FLAGS
+        header = HEADER_FRAME.pack(TYPE_HEADER, self._number, _FIXED + len(properties), BASIC, 0, size, flags)
         pieces = [_publish(self._number, message.channel), header, properties, _END]
         for start in range(0, size, self._most):
             part = body if size <= self._most else body[start : start + self._most]
-            pieces += (_FRAME.pack(_BODY, self._number, len(part)), part, _END)
+            pieces += (FRAME.pack(TYPE_BODY, self._number, len(part)), part, _END)
         return b"".join(pieces)
+
+
+def ack(number: int, tag: int, *, multiple: bool = False) -> bytes:
+    """The frame that acknowledges one delivery, or that one and all before it."""
+    return _ACK_FRAME.pack(TYPE_METHOD, number, 13, BASIC, _ACK, tag, multiple, _END)
 
 
 def short(text: str) -> bytes:
@@ -83,8 +97,8 @@ _CONTENT_TYPE: Final = short(CONTENT_TYPE)
 @lru_cache(maxsize=4096)
 def _publish(number: int, channel: Channel) -> bytes:
     name = short(channel)
-    content = Struct(">HHH").pack(_BASIC, _PUBLISH, 0) + name + name + bytes((_MANDATORY,))
-    return _FRAME.pack(_METHOD, number, len(content)) + content + _END
+    content = Struct(">HHH").pack(BASIC, _PUBLISH, 0) + name + name + bytes((_MANDATORY,))
+    return FRAME.pack(TYPE_METHOD, number, len(content)) + content + _END
 
 
 def _headers(signature: str) -> bytes:

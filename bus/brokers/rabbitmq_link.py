@@ -1,16 +1,13 @@
-"""One connection to RabbitMQ, on a thread that does nothing but the socket work of all connections of a broker.
+"""One connection to RabbitMQ.
 
-Nothing here waits without a bound: whoever asks this thread from another gives up after a time, and a connection that
-does not answer is cut off, not closed with a hand-shake that might hang.
+Nothing here waits without a bound: whoever asks the I/O thread from another gives up after a time, and a connection
+that does not answer is cut off, not closed with a hand-shake that might hang.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import ssl
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -20,20 +17,18 @@ from typing import Any, Final
 import pika  # type: ignore[import-untyped]
 import tenacity
 from pika import exceptions
-from pika.adapters.select_connection import IOLoop, SelectConnection  # type: ignore[import-untyped]
+from pika.adapters.select_connection import SelectConnection  # type: ignore[import-untyped]
 
 from bus.brokers.rabbitmq_address import Address, Login, Node
+from bus.brokers.rabbitmq_io import FAREWELL, IoThread
 from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
-from bus.logs import bind
 
 #: Number of the one channel of AMQP on each connection.
 NUMBER: Final = 1
 #: Seconds for which a new connection is tried again before its asker is told.
 PATIENCE: Final = 3.0
-#: Seconds for a connection to say goodbye before it is cut off.
-FAREWELL: Final = 3.0
-
-_log = bind()
+#: Bytes that are taken from a socket at once: as many as pika takes before it looks at another one.
+_READ: Final = 100 * 1024
 
 
 class LoginRefusedError(BrokerUnavailableError):
@@ -48,84 +43,13 @@ class CertificateRefusedError(BrokerUnavailableError):
     code = "broker-certificate-refused"
 
 
-class IoThread:
-    """A daemon thread with one loop. Any thread may hand it work."""
-
-    def __init__(self, name: str) -> None:
-        # What happens to a connection is told once, by us; pika would tell the same several times over.
-        logging.getLogger("pika").setLevel(logging.CRITICAL)
-        self._loop: Any = IOLoop()
-        self._links: set[Link] = set()
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=f"rabbitmq {name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def loop(self) -> Any:
-        """The loop of pika."""
-        return self._loop
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether what is handed over will still be done."""
-        return self._thread.is_alive()
-
-    @property
-    def is_here(self) -> bool:
-        """Whether the asker is this very thread, and must not wait for it."""
-        return threading.current_thread() is self._thread
-
-    def call(self, work: Callable[[], None]) -> None:
-        """Do this on the thread, soon."""
-        self._loop.add_callback_threadsafe(work)
-
-    def later(self, seconds: float, work: Callable[[], None]) -> None:
-        """Do this on the thread, which is the asker's own, after so many seconds."""
-        self._loop.call_later(seconds, work)
-
-    def watch(self, link: Link) -> None:
-        """Cut the connection off should the thread run into an error that nobody expected."""
-        self._links.add(link)
-
-    def forget(self, link: Link) -> None:
-        """The connection is gone."""
-        self._links.discard(link)
-
-    def stop(self) -> None:
-        """End the thread, once its connections have said goodbye or were cut off. A second time does nothing."""
-        if self._stopped or self.is_here:
-            return
-        self._stopped = True
-        until = time.monotonic() + FAREWELL
-        self.call(lambda: self._wind_up(until))
-        self._thread.join(2 * FAREWELL)
-        if not self._thread.is_alive():
-            self._loop.close()
-
-    def _wind_up(self, until: float) -> None:
-        late = time.monotonic() - until
-        if late > 0:
-            for link in tuple(self._links):
-                link.cut("The broker is closed.")
-        # One that was cut off still has to let go of its socket, here.
-        if self._links and late < 1:
-            self.later(0.01, lambda: self._wind_up(until))
-        else:
-            self._loop.stop()
-
-    def _run(self) -> None:
-        while not self._stopped:
-            try:
-                self._loop.start()
-            except Exception as error:  # noqa: BLE001
-                # It came out of one connection, and nobody knows in what state that is: all begin anew.
-                _log.error("unexpected_error", error=error)
-                for link in tuple(self._links):
-                    link.cut("The connection was given up after an unexpected error.")
-
-
 class Link(SelectConnection):  # type: ignore[misc]
     """A connection of pika, with what its public face lacks."""
+
+    #: Takes what it can from the beginning of what came, before pika looks at it, and says how many bytes that was.
+    take: Callable[[bytes], int] | None = None
+    #: Called whenever all that came at once is worked off.
+    rest: Callable[[], None] | None = None
 
     @property
     def node(self) -> Node:
@@ -146,6 +70,26 @@ class Link(SelectConnection):  # type: ignore[misc]
     def emit(self, frames: bytes) -> None:
         """Send marshalled frames, all in one."""
         self._output_marshaled_frames((frames,))
+        if self.params.ssl_options is None:
+            # Sent at once, as far as the socket takes it; otherwise pika would ask the loop first whether it does.
+            self._transport._on_socket_writable()  # noqa: SLF001
+
+    def _proto_connection_made(self, transport: Any) -> None:
+        # Each look into a socket gives the interpreter away, and pika takes 4 KiB at a time until nothing is left.
+        transport._MAX_RECV_BYTES = _READ  # noqa: SLF001
+        if self.params.ssl_options is None:
+            transport._MAX_CONSUME_BYTES = 1  # noqa: SLF001  # what is left, the loop tells
+        super()._proto_connection_made(transport)
+
+    def _read_frame(self) -> Any:
+        if self.take is not None and (taken := self.take(self._frame_buffer)):
+            self._trim_frame_buffer(taken)
+        return super()._read_frame()
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        super()._on_data_available(data_in)
+        if self.rest is not None:
+            self.rest()
 
 
 #: Called on the I/O thread once, with the reason, when a connection that stood is gone.

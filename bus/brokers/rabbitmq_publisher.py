@@ -1,8 +1,9 @@
 """Publishes batches to RabbitMQ: many messages on the wire at once, each with a confirmation of its own.
 
 What a broker says of a message comes in three ways: a return, before its ack, when nothing is bound; a nack, when the
-channel is full; and a channel of AMQP that closes, when an exchange does not exist. The last one takes all with it that
-was on the wire: it is published again, with the same ids, on a new one.
+channel is full; and a channel of AMQP that closes, when an exchange does not exist, or over a message that it takes in
+no way. The last one takes all with it that was on the wire: it is published again, with the same ids, on a new one; one
+by one, where the broker does not say which message it was.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Final
 
+from bus.brokers.rabbitmq_flight import Batch, Flight, Settled
 from bus.brokers.rabbitmq_frames import Encoder
-from bus.brokers.rabbitmq_link import FAREWELL, NUMBER, Connector, IoThread, Link, answer, fail, tell
+from bus.brokers.rabbitmq_io import FAREWELL, IoThread
+from bus.brokers.rabbitmq_link import NUMBER, Connector, Link, answer, fail, tell
+from bus.brokers.rabbitmq_reading import Verdict, confirmations
 from bus.errors import BrokerBusyError, BrokerUnavailableError
 from bus.logs import bind
-from bus.message.channel import Channel
 from bus.ports import Confirmation, Outgoing, Told
 
-#: Messages on the wire that are not confirmed yet: more bring no more throughput.
-WINDOW: Final = 500
 #: Messages handed over that are not confirmed yet, from which on no more are taken.
 MOST_UNCONFIRMED: Final = 4_000
 
@@ -32,26 +32,12 @@ MOST_UNCONFIRMED: Final = 4_000
 _TICK = 0.5
 #: An exchange that does not exist, and one that this user may not write to.
 _NOT_FOUND, _REFUSED = 404, 403
+#: Codes with which the broker closes a channel of AMQP over one message: too large, or a property that it minds.
+_OF_ONE_MESSAGE = frozenset({311, 406})
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
 _RECONNECT = "What it was to publish waits where it was kept; connect anew."
 
 _log = bind()
-
-
-@dataclass(slots=True)
-class _Batch:
-    """One batch on its way."""
-
-    channels: list[Channel]
-    message_ids: list[str]
-    frames: list[bytes]
-    said: list[Confirmation | None]
-    left: int
-    told: Told
-
-
-#: One message: its batch, and its place there.
-_Entry = tuple[_Batch, int]
 
 
 class RabbitPublisher:
@@ -64,7 +50,7 @@ class RabbitPublisher:
         self._where = str(connector.address)
         #: Guards what both sides touch: the next five.
         self._lock = threading.Lock()
-        self._handed: deque[_Batch] = deque()
+        self._handed: deque[Batch] = deque()
         self._is_woken = False
         self._unconfirmed = 0
         self._is_blocked = False
@@ -72,13 +58,7 @@ class RabbitPublisher:
         self._is_closed = False
         self._gone = threading.Event()
 
-        self._waiting: deque[_Entry] = deque()
-        #: Delivery tag -> what went out under it; in order.
-        self._flight: dict[int, _Entry] = {}
-        #: The last tag that was given, and the first that may be unconfirmed.
-        self._tag, self._low = 0, 1
-        #: (last tag of a burst, when it went out): oldest first.
-        self._bursts: deque[tuple[int, float]] = deque()
+        self._flight = Flight()
         self._is_ticking = False
         self._is_leaving = False
         #: Since when nothing can go out, because the broker is blocked or a channel of AMQP is being opened.
@@ -136,7 +116,7 @@ class RabbitPublisher:
         seconds = int(time.time())
         count = len(batch)
         # Encoded by whoever hands it over: what cannot be encoded is his fault, and not that of the connection.
-        handed = _Batch(
+        handed = Batch(
             channels=[message.channel for message in batch],
             message_ids=[message.message_id for message in batch],
             frames=[self._encoder.encode(message, seconds) for message in batch],
@@ -184,6 +164,7 @@ class RabbitPublisher:
     def _select(self, amqp: Any) -> None:
         amqp.add_on_close_callback(self._channel_closed)
         amqp.add_on_return_callback(self._returned)
+        self._link.take, self._link.rest = self._take_verdicts, self._rest
         amqp.confirm_delivery(self._confirmed, callback=lambda _frame: self._selected(amqp))
 
     def _selected(self, amqp: Any) -> None:
@@ -204,59 +185,45 @@ class RabbitPublisher:
             self._tell_lost(batches)
             return
         for batch in batches:
-            self._waiting.extend((batch, index) for index in range(batch.left))
+            self._flight.add(batch)
         self._send()
         self._tick_later()
 
     def _send(self) -> None:
-        room = min(WINDOW - len(self._flight), len(self._waiting))
-        if room <= 0 or self._amqp is None or self._is_blocked or not self._link.is_open:
+        if self._amqp is None or self._is_blocked or not self._link.is_open:
             return
-        tag, flight, frames = self._tag, self._flight, []
-        for _ in range(room):
-            batch, index = entry = self._waiting.popleft()
-            tag += 1
-            flight[tag] = entry
-            frames.append(batch.frames[index])
-        self._tag = tag
-        self._bursts.append((tag, time.monotonic()))
-        self._link.emit(b"".join(frames))
+        if frames := self._flight.send(time.monotonic()):
+            self._link.emit(frames)
 
     # --- on the I/O thread: what the broker says -------------------------------------------------------------------
 
+    def _take_verdicts(self, buffer: bytes) -> int:
+        verdicts, taken = confirmations(buffer, NUMBER)
+        if verdicts:
+            self._judge(verdicts)
+        return taken
+
+    def _rest(self) -> None:
+        # Confirmations come one by one, and the next ones may well be read together.
+        self._io.gather(_nothing)
+
     def _confirmed(self, frame: Any) -> None:
+        """One of those that pika has read."""
         method = frame.method
-        says = Confirmation.CONFIRMED if method.NAME == "Basic.Ack" else Confirmation.REFUSED
-        tag: int = method.delivery_tag
-        tags: Iterable[int] = (tag,)
-        if method.multiple:
-            tags, self._low = range(self._low, tag + 1), max(self._low, tag + 1)
-        self._settle([entry for each in tags if (entry := self._flight.pop(each, None)) is not None], says)
+        self._judge([Verdict(method.delivery_tag, method.multiple, method.NAME == "Basic.Ack")])
+
+    def _judge(self, verdicts: Iterable[Verdict]) -> None:
+        self._settle(self._flight.judge(verdicts))
         self._send()
 
     def _returned(self, _amqp: Any, method: Any, properties: Any, _body: bytes) -> None:
-        # A return has no tag. It comes before its ack, so that the message is still among those in flight.
-        for batch, index in self._flight.values():
-            if (
-                batch.message_ids[index] == properties.message_id
-                and batch.channels[index] == method.routing_key
-                and batch.said[index] is None
-            ):
-                batch.said[index] = Confirmation.UNROUTABLE
-                return
+        self._flight.returned(properties.message_id, method.routing_key)
 
-    def _settle(self, entries: Sequence[_Entry], says: Confirmation) -> None:
-        ended: list[_Batch] = []
-        for batch, index in entries:
-            if batch.said[index] is None:
-                batch.said[index] = says
-            batch.left -= 1
-            if not batch.left:
-                ended.append(batch)
+    def _settle(self, settled: Settled) -> None:
         with self._lock:
-            self._unconfirmed -= len(entries)
+            self._unconfirmed -= settled.number
             is_idle = not self._unconfirmed
-        for batch in ended:
+        for batch in settled.ended:
             _tell(batch.told, tuple(one for one in batch.said if one is not None))
         if is_idle and self._is_leaving:
             self._say_goodbye()
@@ -268,29 +235,28 @@ class RabbitPublisher:
             return
         code, text = getattr(reason, "reply_code", 0), str(getattr(reason, "reply_text", ""))
         found = _EXCHANGE.search(text)
-        if code not in {_NOT_FOUND, _REFUSED} or found is None:
+        if code in {_NOT_FOUND, _REFUSED} and found is not None and self._flight.has(found[1]):
+            says = Confirmation.UNROUTABLE if code == _NOT_FOUND else Confirmation.REFUSED
+            settled = self._flight.set_aside(found[1], says)
+        elif code in _OF_ONE_MESSAGE and self._flight:
+            settled = self._single_out(text)
+        else:
             self._link.cut(f"The broker closed the channel: {code}.")
             return
-        self._set_aside(found[1], Confirmation.UNROUTABLE if code == _NOT_FOUND else Confirmation.REFUSED)
-
-    def _set_aside(self, channel: str, says: Confirmation) -> None:
-        """Tell the messages of one channel what became of them, and publish the others again."""
-        entries = [*self._flight.values(), *self._waiting]
-        of_channel = [entry for entry in entries if entry[0].channels[entry[1]] == channel]
-        if not of_channel:
-            self._link.cut("The broker refused a channel that nothing was published to.")
-            return
-        others = [entry for entry in entries if entry[0].channels[entry[1]] != channel]
-        self._waiting = deque(entry for entry in others if entry[0].said[entry[1]] is None)
-        self._flight, self._tag, self._low = {}, 0, 1
-        self._bursts.clear()
         self._held_since = time.monotonic()
-        self._settle(of_channel, says)
-        # Returned before the channel closed, and their acks will not come any more.
-        self._settle([entry for entry in others if entry[0].said[entry[1]] is not None], says)
+        self._settle(settled)
         # The number of the old one is free only once pika is through with this.
         self._io.later(0, self._open_channel)
         self._tick_later()
+
+    def _single_out(self, reason: str) -> Settled:
+        refused, settled = self._flight.single_out()
+        if refused is not None:
+            batch, index = refused
+            _log.error(
+                "message_refused", channel=batch.channels[index], message_id=batch.message_ids[index], cause=reason
+            )
+        return settled
 
     def _set_blocked(self, *, is_blocked: bool) -> None:
         with self._lock:
@@ -304,18 +270,15 @@ class RabbitPublisher:
     # --- on the I/O thread: patience and ends ----------------------------------------------------------------------
 
     def _tick_later(self) -> None:
-        if not self._is_ticking and (self._flight or self._waiting):
+        if not self._is_ticking and (self._flight or self._flight.waits):
             self._is_ticking = True
             self._io.later(_TICK, self._tick)
 
     def _tick(self) -> None:
         self._is_ticking = False
-        while self._low <= self._tag and self._low not in self._flight:
-            self._low += 1
-        while self._bursts and self._bursts[0][0] < self._low:
-            self._bursts.popleft()
-        since = [self._bursts[0][1]] if self._bursts else []
-        if self._held_since is not None and self._waiting:
+        oldest = self._flight.oldest()
+        since = [] if oldest is None else [oldest]
+        if self._held_since is not None and self._flight.waits:
             since.append(self._held_since)
         if since and time.monotonic() - min(since) > self._timeout:
             _log.warning("publish_unconfirmed", count=len(self._flight))
@@ -350,16 +313,17 @@ class RabbitPublisher:
             handed = tuple(self._handed)
             self._handed.clear()
             self._unconfirmed = 0
-        unsettled = {id(batch): batch for batch, _ in (*self._flight.values(), *self._waiting)}
-        self._flight, self._waiting = {}, deque()
-        self._bursts.clear()
         fail(self._ready, fault)
-        self._tell_lost((*unsettled.values(), *handed))
+        self._tell_lost((*self._flight.lost(), *handed))
         self._gone.set()
 
-    def _tell_lost(self, batches: Iterable[_Batch]) -> None:
+    def _tell_lost(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
             _tell(batch.told, None)
+
+
+def _nothing() -> None:
+    """There is nothing to be done but to let more come."""
 
 
 def _tell(told: Told, confirmations: tuple[Confirmation, ...] | None) -> None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from pika import frame, spec
 from bus.brokers import rabbitmq_consumer
 from bus.brokers.rabbitmq import Patience, RabbitBroker
 from bus.brokers.rabbitmq_address import parse
+from bus.brokers.rabbitmq_consumer import RabbitConsumer
 from bus.brokers.rabbitmq_frames import Encoder
 from bus.brokers.rabbitmq_tags import Tags
 from bus.errors import BrokerBusyError, BrokerUnavailableError, ConfigurationError
@@ -420,6 +422,30 @@ def test_a_full_channel_refuses_and_the_others_flow(rabbit: RabbitBroker, vhost:
     assert told == tuple(Confirmation.REFUSED if number % 2 else CONFIRMED for number in range(200))
 
 
+def test_a_message_that_the_broker_takes_in_no_way_is_refused_and_all_others_flow(
+    rabbit: RabbitBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two messages that name another sender, for which RabbitMQ closes the channel of AMQP without naming them
+    channel = new_channel(rabbit)
+    publisher = rabbit.publisher()
+    honest, liar = publisher._encoder, Encoder(number=1, user="somebody", frame_max=131_072)  # noqa: SLF001
+    batch = numbered(channel, 300)
+    bad = {batch[7].message_id, batch[250].message_id}
+
+    def encode(message: Outgoing, seconds: int) -> bytes:
+        return (liar if message.message_id in bad else honest).encode(message, seconds)
+
+    monkeypatch.setattr(publisher, "_encoder", SimpleNamespace(encode=encode))
+
+    told = publisher.publish(batch)
+
+    assert told == tuple(Confirmation.REFUSED if message.message_id in bad else CONFIRMED for message in batch)
+    count = rabbit.depth(channel)
+    found = list(dict.fromkeys(bodies(settle(rabbit.consumer([channel], 500), count))))
+    assert found == [message.body for message in batch if message.message_id not in bad]
+    assert publisher.publish([outgoing(channel)]) == (CONFIRMED,)
+
+
 def test_a_batch_far_larger_than_the_window_goes_out_whole(rabbit: RabbitBroker) -> None:
     channel = new_channel(rabbit)
 
@@ -477,6 +503,26 @@ def test_a_consumer_whose_channel_is_deleted_is_told(rabbit: RabbitBroker, vhost
     with pytest.raises(BrokerUnavailableError):
         consumer.collect(1, PATIENCE)
     consumer.close()
+
+
+def test_what_the_bus_published_is_read_without_pika_but_for_what_is_cut_in_two(
+    rabbit: RabbitBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = new_channel(rabbit)
+    rabbit.publisher().publish(numbered(channel, 1000))
+    by_pika: list[object] = []
+    came = RabbitConsumer._came  # noqa: SLF001
+
+    def note(self: RabbitConsumer, *told: Any) -> None:
+        by_pika.append(told)
+        came(self, *told)
+
+    monkeypatch.setattr(RabbitConsumer, "_came", note)
+
+    found = collect(rabbit.consumer([channel], 1000), 1000)
+
+    assert bodies(found) == bodies(numbered(channel, 1000))
+    assert len(by_pika) < 200
 
 
 def test_tags_of_a_connection_that_is_gone_are_passed_over(rabbit: RabbitBroker) -> None:
