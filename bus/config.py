@@ -73,6 +73,9 @@ class Settings:
     outbox_most: Count = 50_000
     #: How long a claim on a journal or outbox row outlives a silent process.
     lease: Milliseconds = 20_000
+    #: How long a host's journal keeps what was answered. Longer than any request can live: past it, a task that comes
+    #: again counts as one that may have been done.
+    keep_journal: Milliseconds = 34_560_000_000
     #: Wall and monotonic clock may part by this much between two ticks.
     clock_drift: Milliseconds = 5_000
     #: A consumer's webhook answers within this.

@@ -14,10 +14,12 @@ from psycopg.conninfo import conninfo_to_dict
 from bus.errors import ConfigurationError, Fault, StoreUnavailableError
 from bus.journals import rows
 from bus.journals.postgres_link import Connection, connect
-from bus.journals.rows import ANSWERED, AT_ONCE, COLUMNS, IN_DOUBT, INVALID, REPLY, RESULT
+from bus.journals.pruning import ANSWERED, AT_ONCE, Pruning
+from bus.journals.reading import IDENTITY, Reading, Statements, TransactionReading, identity
+from bus.journals.rows import COLUMNS, IN_DOUBT, INVALID, REPLY, RESULT
 from bus.message.instant import Instant
-from bus.ports import JournalChanges, JournalInvalid, JournalReply, JournalResult
-from bus.receiver.row import JournalIdentity, Row
+from bus.ports import JournalChanges
+from bus.receiver.row import JournalIdentity
 
 _SCHEMES = ("postgresql://", "postgres://")
 #: Types of columns that are not text.
@@ -47,17 +49,16 @@ def _replace(table: str, columns: Sequence[str]) -> str:
 
 
 _TASK = ("interaction_id", "body")
-_ROW = f"SELECT {', '.join(COLUMNS)} FROM interaction"
 _PUT_ROW = _replace("interaction", COLUMNS)
 _PUT_TASK = _replace("task", _TASK)
 _PUT_RESULT = _replace("result", RESULT)
 _PUT_REPLY = _put("outbox", REPLY, "ON CONFLICT (message_id) DO NOTHING")
 _PUT_INVALID = _put("invalid", INVALID, "")
 
-_IDENTITY = "SELECT journal_id, seq, oldest FROM journal"
+_STATEMENTS = Statements(mark="%s", among="= ANY(%s)", link="interaction_id")
 #: Two statements in one round trip. Whatever the default of this database: after the wait for the other host each
 #: statement has to see what it wrote.
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_IDENTITY} FOR UPDATE"
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {IDENTITY} FOR UPDATE"
 _NOTHING = "SELECT"
 _RAISE = "UPDATE journal SET seq = seq + 1"
 _DOUBT = f"""
@@ -75,7 +76,7 @@ _PRUNE = f"""
 """
 
 
-class PostgresJournal:
+class PostgresJournal(Reading, Pruning):
     """Keeps its promise across a power cut and a failover that loses nothing: every commit waits for the disk.
 
     It connects at its first use and again after each loss, of which it tells once (StoreUnavailableError): the host
@@ -87,6 +88,8 @@ class PostgresJournal:
 
     The hosts judge each other's leases by their own clocks, which must not part by more than a lease.
     """
+
+    _statements = _STATEMENTS
 
     def __init__(self, url: str, *, agency: str, password: str | None = None) -> None:
         """``url``: ``postgresql://user@host:5432/database?sslmode=…``; several hosts in it are tried in turn.
@@ -104,7 +107,7 @@ class PostgresJournal:
     def identity(self) -> JournalIdentity:
         """Which journal this is, and its number now."""
         with self._reading() as connection:
-            return self._followed(_identity(connection))
+            return self._followed(identity(connection.execute(IDENTITY).fetchone()))
 
     @contextmanager
     def transaction(self) -> Iterator[_Transaction]:
@@ -115,25 +118,6 @@ class PostgresJournal:
         if transaction.has_raised:
             self._known = transaction.identity()
 
-    def waiting(self, until: Instant, most: int) -> tuple[tuple[Row, bytes], ...]:
-        """Received interactions last changed up to ``until``, oldest first, with the bodies of their tasks."""
-        sql = (
-            f"SELECT {', '.join(COLUMNS)}, body FROM interaction JOIN task USING (interaction_id) "
-            "WHERE state = 'received' AND changed_at <= %s ORDER BY changed_at LIMIT %s"
-        )
-        return tuple((rows.row(line[:-1]), line[-1]) for line in self._read(sql, until, most))
-
-    def outbox(self, most: int) -> tuple[JournalReply, ...]:
-        """Replies that wait to be published, oldest first."""
-        return tuple(
-            map(rows.reply, self._read(f"SELECT {', '.join(REPLY)} FROM outbox ORDER BY place LIMIT %s", most))
-        )
-
-    def invalid(self, most: int) -> tuple[JournalInvalid, ...]:
-        """What could not be understood, newest first."""
-        sql = f"SELECT {', '.join(INVALID)} FROM invalid ORDER BY place DESC LIMIT %s"
-        return tuple(map(rows.invalid, self._read(sql, most)))
-
     def admit(self, start_id: str, identity: JournalIdentity) -> None:
         """The bus admitted that start of a host, having heard of this journal and number."""
         sql = (
@@ -143,37 +127,22 @@ class PostgresJournal:
         with self._begun() as (connection, _):
             connection.execute(sql, (start_id, identity.journal_id, identity.seq))
 
-    def admission(self, start_id: str) -> JournalIdentity | None:
-        """What `admit` was told of that start."""
-        for journal_id, seq in self._read("SELECT journal_id, seq FROM admission WHERE start_id = %s", start_id):
-            return JournalIdentity(journal_id=journal_id, seq=seq)
-        return None
-
     def renew(self, now: Instant) -> JournalIdentity:
         """This journal is a restored copy: a new identity, and whatever the lost part may have changed is unknown."""
         with self._begun() as (connection, _):
             connection.execute(_DOUBT, {"now": now})
             connection.execute("UPDATE journal SET journal_id = %s, seq = seq + 1", (str(uuid4()),))
             connection.execute("DELETE FROM admission")
-            renewed = _identity(connection)
+            renewed = identity(connection.execute(IDENTITY).fetchone())
         self._known = renewed
         return renewed
-
-    def prune(self, before: Instant) -> int:
-        """Forget answered interactions first sent before ``before``, and remember that; how many."""
-        with self._begun() as (connection, _):
-            # First, so that nobody takes a row that is gone for one that never was.
-            connection.execute("UPDATE journal SET oldest = greatest(oldest, %s), seq = seq + 1", (before,))
-            # A host that still waits for its admission asks for it again.
-            connection.execute("DELETE FROM admission")
-        pruned = 0
-        while count := self._prune_some(before):
-            pruned += count
-        return pruned
 
     def _prune_some(self, before: Instant) -> int:
         with self._begun() as (connection, _):
             (count,) = connection.execute(_PRUNE, (before,)).fetchone() or (0,)
+            if count:
+                connection.execute("UPDATE journal SET oldest = greatest(oldest, %s), seq = seq + 1", (before,))
+                connection.execute("DELETE FROM admission")
             return int(count)
 
     def close(self) -> None:
@@ -200,7 +169,7 @@ class PostgresJournal:
                 connection = self._connected()
                 begun = connection.execute(_BEGIN)
                 begun.nextset()
-                before = _identity_of(begun.fetchone())
+                before = identity(begun.fetchone())
             try:
                 with self._mapped():
                     yield connection, before
@@ -253,8 +222,10 @@ class PostgresJournal:
         return found
 
 
-class _Transaction:
+class _Transaction(TransactionReading):
     """What may be done between BEGIN and COMMIT."""
+
+    _statements = _STATEMENTS
 
     def __init__(self, connection: Connection, before: JournalIdentity) -> None:
         self._connection = connection
@@ -264,23 +235,6 @@ class _Transaction:
 
     def identity(self) -> JournalIdentity:
         return self._identity
-
-    def load(self, interaction_ids: Collection[str]) -> dict[str, Row]:
-        lines = self._among(f"{_ROW} WHERE interaction_id = ANY(%s)", interaction_ids)
-        return {row.interaction_id: row for row in map(rows.row, lines)}
-
-    def referred(self, references: Collection[str]) -> dict[str, Row]:
-        lines = self._among(f"{_ROW} WHERE reference = ANY(%s)", references)
-        return {row.reference: row for row in map(rows.row, lines)}
-
-    def tasks(self, interaction_ids: Collection[str]) -> dict[str, bytes]:
-        return dict(
-            self._among("SELECT interaction_id, body FROM task WHERE interaction_id = ANY(%s)", interaction_ids)
-        )
-
-    def results(self, interaction_ids: Collection[str]) -> dict[str, JournalResult]:
-        lines = self._among(f"SELECT {', '.join(RESULT)} FROM result WHERE interaction_id = ANY(%s)", interaction_ids)
-        return {result.interaction_id: result for result in map(rows.result, lines)}
 
     def write(self, changes: JournalChanges) -> None:
         raises = bool(changes.rows or changes.outbox) and not self.has_raised
@@ -320,15 +274,6 @@ def _many(statement: str, lines: Sequence[Sequence[Any]]) -> tuple[str, Sequence
 def _last(lines: Mapping[str, Sequence[Any]]) -> Sequence[Sequence[Any]]:
     """The last line of each key, in the order of the keys: PostgreSQL replaces a line once in a statement."""
     return [lines[key] for key in sorted(lines)]
-
-
-def _identity_of(line: Sequence[Any] | None) -> JournalIdentity:
-    journal_id, seq, oldest = line or ("", 0, 0)
-    return JournalIdentity(journal_id=journal_id, seq=seq, oldest=oldest)
-
-
-def _identity(connection: Connection) -> JournalIdentity:
-    return _identity_of(connection.execute(_IDENTITY).fetchone())
 
 
 def _parameters(url: str, password: str | None) -> Mapping[str, Any]:

@@ -94,6 +94,7 @@ _STEPS: tuple[str, ...] = (
     );
     CREATE TABLE admission (start_id text PRIMARY KEY, journal_id text NOT NULL, seq bigint NOT NULL);
     """,
+    "CREATE INDEX interaction_first_sent ON interaction (first_sent)",
 )
 
 

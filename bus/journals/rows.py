@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from operator import attrgetter
 from typing import Any
 
+from bus.message.quick import made
 from bus.message.reply import Effect
 from bus.ports import JournalInvalid, JournalReply, JournalResult
 from bus.receiver.row import FOR_EVER, Row, State
 
 #: Columns of an interaction, in the order of `values`.
 COLUMNS = tuple(field.name for field in fields(Row))
+#: What an interaction is known by: never another one.
+KNOWN_BY = frozenset({"interaction_id", "reference", "first_sent"})
 REPLY = ("message_id", "type", "correlation_id", "body")
 RESULT = ("interaction_id", "raw", *REPLY)
 INVALID = ("origin", "code", "body", "at")
@@ -20,19 +22,15 @@ INVALID = ("origin", "code", "body", "at")
 #: What the lost part of a restored journal may have changed. An answer given for good stays true, and so does a
 #: tombstone that no attempt outlives.
 IN_DOUBT = f"state NOT IN ('completed', 'refused', 'unreadable') AND NOT (state = 'tombstone' AND dead = {FOR_EVER})"
-#: What may be forgotten, and how many in one transaction: the host goes on in between.
-ANSWERED = "state IN ('completed', 'refused', 'returned', 'failed', 'tombstone')"
-AT_ONCE = 1_000
 
-_READ = attrgetter(*COLUMNS)
-_STATE, _EFFECT, _TEST = (COLUMNS.index(name) for name in ("state", "effect", "test"))
+_STATE, _EFFECT = COLUMNS.index("state"), COLUMNS.index("effect")
 _STATES = {str(state): state for state in State}
 _EFFECTS = {str(effect): effect for effect in Effect}
 
 
 def values(row: Row) -> list[Any]:
     """The columns of an interaction."""
-    found = list(_READ(row))
+    found = [*vars(row).values()]
     # Drivers bind a plain str far faster than a subclass of it.
     found[_STATE], found[_EFFECT] = row.state.value, row.effect.value
     return found
@@ -41,10 +39,10 @@ def values(row: Row) -> list[Any]:
 def row(line: Sequence[Any]) -> Row:
     """The interaction of its columns."""
     found = dict(zip(COLUMNS, line, strict=True))
-    found["state"] = _STATES[line[_STATE]]
-    found["effect"] = _EFFECTS[line[_EFFECT]]
-    found["test"] = bool(line[_TEST])
-    return Row(**found)
+    found["state"] = _STATES[found["state"]]
+    found["effect"] = _EFFECTS[found["effect"]]
+    found["test"] = bool(found["test"])
+    return made(Row, found)
 
 
 def reply_values(reply: JournalReply) -> tuple[str, str, str, bytes]:

@@ -11,97 +11,59 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from bus.errors import StoreUnavailableError
 from bus.journals import rows
-from bus.journals.rows import ANSWERED, AT_ONCE, COLUMNS, IN_DOUBT, INVALID, REPLY, RESULT
+from bus.journals.pruning import ANSWERED, AT_ONCE, Pruning
+from bus.journals.reading import IDENTITY, Reading, Statements, TransactionReading, identity
+from bus.journals.rows import COLUMNS, IN_DOUBT, INVALID, KNOWN_BY, REPLY
+from bus.journals.sqlite_schema import REFERENCE_INDEX, upgrade
 from bus.message.instant import Instant
-from bus.ports import JournalChanges, JournalInvalid, JournalReply, JournalResult
+from bus.ports import JournalChanges
 from bus.receiver.row import JournalIdentity, Row
 
 #: Seconds that a transaction waits for the other host of the agency.
 _BUSY = 5.0
 
-#: The file's schema, step by step; ``PRAGMA user_version`` says how many steps it has. A file of the agency's own, with
-#: a handful of tables that only this module reads, needs no more machinery than that. Tasks and results have row ids:
-#: large rows in the order of random keys cost a page each, in the order of arrival they share pages.
-_STEPS: tuple[str, ...] = (
-    """
-    CREATE TABLE journal (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        journal_id TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        oldest INTEGER NOT NULL
-    );
-    CREATE TABLE interaction (
-        interaction_id TEXT PRIMARY KEY,
-        operation TEXT NOT NULL,
-        reference TEXT NOT NULL,
-        test INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        attempt INTEGER NOT NULL,
-        effect TEXT NOT NULL,
-        data_hash BLOB,
-        dead INTEGER NOT NULL,
-        dead_code TEXT NOT NULL,
-        supersedes TEXT,
-        first_sent INTEGER NOT NULL,
-        expires_at INTEGER,
-        intent INTEGER NOT NULL,
-        request_hash BLOB,
-        process TEXT NOT NULL,
-        lease_until INTEGER NOT NULL,
-        begun_at INTEGER,
-        called_at INTEGER,
-        changed_at INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX interaction_waiting ON interaction (changed_at) WHERE state = 'received';
-    CREATE INDEX interaction_reference ON interaction (reference);
-    CREATE TABLE task (interaction_id TEXT NOT NULL PRIMARY KEY, body BLOB NOT NULL);
-    CREATE TABLE result (
-        interaction_id TEXT NOT NULL PRIMARY KEY,
-        raw BLOB,
-        message_id TEXT NOT NULL,
-        type TEXT NOT NULL,
-        correlation_id TEXT NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE TABLE outbox (
-        place INTEGER PRIMARY KEY AUTOINCREMENT,
-        message_id TEXT NOT NULL UNIQUE,
-        type TEXT NOT NULL,
-        correlation_id TEXT NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE TABLE invalid (
-        place INTEGER PRIMARY KEY AUTOINCREMENT,
-        origin TEXT NOT NULL,
-        code TEXT NOT NULL,
-        body BLOB NOT NULL,
-        at INTEGER NOT NULL
-    );
-    CREATE TABLE admission (
-        start_id TEXT PRIMARY KEY,
-        journal_id TEXT NOT NULL,
-        seq INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-)
+_AMONG = "IN (SELECT value FROM json_each(?))"
+_STATEMENTS = Statements(mark="?", among=_AMONG, link="place")
+#: Only what may change is written again, so that no index but that of what waits is touched.
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name not in KNOWN_BY)
+#: A task or result belongs to an interaction. A text is refused as a place; NULL would be given a place of its own.
+_PLACE = "coalesce((SELECT place FROM interaction WHERE interaction_id = ?), 'none')"
 
-_ROW = f"SELECT {', '.join(COLUMNS)} FROM interaction"
-#: Only what changed is written again, so that the index of references is left alone.
-_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "interaction_id")
-_PUT_ROW = f"INSERT INTO interaction ({', '.join(COLUMNS)})", f"ON CONFLICT DO UPDATE SET {_CHANGED}"
-_PUT_TASK = "INSERT OR REPLACE INTO task", ""
-_PUT_RESULT = "INSERT OR REPLACE INTO result", ""
-_PUT_REPLY = f"INSERT OR IGNORE INTO outbox ({', '.join(REPLY)})", ""
-_PUT_INVALID = f"INSERT INTO invalid ({', '.join(INVALID)})", ""
+
+class _Put(NamedTuple):
+    """An insert of any number of lines."""
+
+    into: str
+    #: One line.
+    line: str
+    after: str = ""
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+_PUT_ROW = _Put(
+    f"interaction ({', '.join(COLUMNS)})",
+    f"({_marks(len(COLUMNS))})",
+    f"ON CONFLICT (interaction_id) DO UPDATE SET {_CHANGED}",
+)
+_PUT_TASK = _Put("task", f"({_PLACE}, ?)", "ON CONFLICT (place) DO UPDATE SET body = excluded.body")
+_PUT_RESULT = _Put(
+    "result",
+    f"({_PLACE}, {_marks(5)})",
+    "ON CONFLICT (place) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in ("raw", *REPLY)),
+)
+_PUT_REPLY = _Put(f"outbox ({', '.join(REPLY)})", f"({_marks(len(REPLY))})", "ON CONFLICT DO NOTHING")
+_PUT_INVALID = _Put(f"invalid ({', '.join(INVALID)})", f"({_marks(len(INVALID))})")
 #: Many rows go into one statement, of a few fixed lengths that stay prepared: the driver lets go of the interpreter's
 #: lock at each step of a statement, and beside a busy thread taking it back costs more than the row.
-_SIZES = (64, 16, 4, 1)
-_AMONG = "IN (SELECT value FROM json_each(?))"
+_SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 _DOUBT = f"""
     UPDATE interaction SET
@@ -109,15 +71,17 @@ _DOUBT = f"""
         begun_at = COALESCE(begun_at, first_sent), called_at = :now, changed_at = :now
     WHERE {IN_DOUBT}
 """
-_PRUNED = f"SELECT interaction_id FROM interaction WHERE first_sent < ? AND {ANSWERED} LIMIT {AT_ONCE}"
+_PRUNED = f"SELECT place FROM interaction WHERE first_sent < ? AND {ANSWERED} LIMIT {AT_ONCE}"
 
 
-class SqliteJournal:
+class SqliteJournal(Reading, Pruning):
     """Keeps its promise across a power cut: WAL with ``synchronous=FULL``; the file is for its owner alone (0600).
 
     Any thread may use it; each transaction holds the file's write lock from its first statement on, so that two hosts
     that share it decide one after the other.
     """
+
+    _statements = _STATEMENTS
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it with a random identity; StoreUnavailableError if that cannot be done."""
@@ -128,8 +92,10 @@ class SqliteJournal:
             self._connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            # A page that many transactions change is copied into the file once for 16 MB of them, not for every 4.
+            self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
         with self._begun():
-            self._upgrade()
+            upgrade(self._connection)
 
     def identity(self) -> JournalIdentity:
         """Which journal this is, and its number now."""
@@ -142,40 +108,11 @@ class SqliteJournal:
         with self._begun() as connection:
             yield _Transaction(connection)
 
-    def waiting(self, until: Instant, most: int) -> tuple[tuple[Row, bytes], ...]:
-        """Received interactions last changed up to ``until``, oldest first, with the bodies of their tasks."""
-        columns = ", ".join(f"interaction.{name}" for name in COLUMNS)
-        sql = (
-            f"SELECT {columns}, body FROM interaction JOIN task USING (interaction_id) "
-            "WHERE state = 'received' AND changed_at <= ? ORDER BY changed_at LIMIT ?"
-        )
-        with self._reading() as connection:
-            return tuple((rows.row(line[:-1]), line[-1]) for line in connection.execute(sql, (until, most)))
-
-    def outbox(self, most: int) -> tuple[JournalReply, ...]:
-        """Replies that wait to be published, oldest first."""
-        sql = f"SELECT {', '.join(REPLY)} FROM outbox ORDER BY place LIMIT ?"
-        with self._reading() as connection:
-            return tuple(map(rows.reply, connection.execute(sql, (most,))))
-
-    def invalid(self, most: int) -> tuple[JournalInvalid, ...]:
-        """What could not be understood, newest first."""
-        sql = f"SELECT {', '.join(INVALID)} FROM invalid ORDER BY place DESC LIMIT ?"
-        with self._reading() as connection:
-            return tuple(map(rows.invalid, connection.execute(sql, (most,))))
-
     def admit(self, start_id: str, identity: JournalIdentity) -> None:
         """The bus admitted that start of a host, having heard of this journal and number."""
         with self._begun() as connection:
             values = (start_id, identity.journal_id, identity.seq)
             connection.execute("INSERT OR REPLACE INTO admission VALUES (?, ?, ?)", values)
-
-    def admission(self, start_id: str) -> JournalIdentity | None:
-        """What `admit` was told of that start."""
-        with self._reading() as connection:
-            sql = "SELECT journal_id, seq FROM admission WHERE start_id = ?"
-            line = connection.execute(sql, (start_id,)).fetchone()
-        return None if line is None else JournalIdentity(journal_id=line[0], seq=line[1])
 
     def renew(self, now: Instant) -> JournalIdentity:
         """This journal is a restored copy: a new identity, and whatever the lost part may have changed is unknown."""
@@ -185,29 +122,24 @@ class SqliteJournal:
             connection.execute("DELETE FROM admission")
             return _identity(connection)
 
-    def prune(self, before: Instant) -> int:
-        """Forget answered interactions first sent before ``before``, and remember that; how many."""
-        with self._begun() as connection:
-            # First, so that nobody takes a row that is gone for one that never was.
-            connection.execute("UPDATE journal SET oldest = MAX(oldest, ?), seq = seq + 1", (before,))
-            # A host that still waits for its admission asks for it again.
-            connection.execute("DELETE FROM admission")
-        pruned = 0
-        while count := self._prune_some(before):
-            pruned += count
-        return pruned
-
     def _prune_some(self, before: Instant) -> int:
         with self._begun() as connection:
-            ids = [line[0] for line in connection.execute(_PRUNED, (before,))]
-            for table in ("task", "result", "interaction"):
-                connection.execute(f"DELETE FROM {table} WHERE interaction_id {_AMONG}", (json.dumps(ids),))
-            return len(ids)
+            places = [line[0] for line in connection.execute(_PRUNED, (before,))]
+            if places:
+                for table in ("task", "result", "interaction"):
+                    connection.execute(f"DELETE FROM {table} WHERE place {_AMONG}", (json.dumps(places),))
+                connection.execute("UPDATE journal SET oldest = MAX(oldest, ?), seq = seq + 1", (before,))
+                connection.execute("DELETE FROM admission")
+            return len(places)
 
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
             self._connection.close()
+
+    def _read(self, sql: str, *wanted: Any) -> Sequence[Any]:
+        with self._reading() as connection:
+            return connection.execute(sql, wanted).fetchall()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -228,23 +160,11 @@ class SqliteJournal:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _upgrade(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > len(_STEPS):
-            raise StoreUnavailableError(
-                f"The journal has schema {version}, this host knows {len(_STEPS)}: run the newer version of the bus."
-            )
-        for step in _STEPS[version:]:
-            # Not executescript: it would commit the transaction.
-            for statement in filter(None, map(str.strip, step.split(";"))):
-                self._connection.execute(statement)
-        if version == 0:
-            self._connection.execute("INSERT INTO journal VALUES (1, ?, 0, 0)", (str(uuid4()),))
-        self._connection.execute(f"PRAGMA user_version = {len(_STEPS)}")
 
-
-class _Transaction:
+class _Transaction(TransactionReading):
     """What may be done between BEGIN and COMMIT."""
+
+    _statements = _STATEMENTS
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -253,22 +173,10 @@ class _Transaction:
         now = _identity(self._connection)
         return JournalIdentity(journal_id=now.journal_id, seq=now.seq + 1, oldest=now.oldest)
 
-    def load(self, interaction_ids: Collection[str]) -> dict[str, Row]:
-        lines = self._among(f"{_ROW} WHERE interaction_id {_AMONG}", interaction_ids)
-        return {row.interaction_id: row for row in map(rows.row, lines)}
-
     def referred(self, references: Collection[str]) -> dict[str, Row]:
-        lines = self._among(f"{_ROW} WHERE reference {_AMONG}", references)
-        return {row.reference: row for row in map(rows.row, lines)}
-
-    def tasks(self, interaction_ids: Collection[str]) -> dict[str, bytes]:
-        return dict(
-            self._among(f"SELECT interaction_id, body FROM task WHERE interaction_id {_AMONG}", interaction_ids)
-        )
-
-    def results(self, interaction_ids: Collection[str]) -> dict[str, JournalResult]:
-        sql = f"SELECT {', '.join(RESULT)} FROM result WHERE interaction_id {_AMONG}"
-        return {result.interaction_id: result for result in map(rows.result, self._among(sql, interaction_ids))}
+        """Interactions by their reference."""
+        self._connection.execute(REFERENCE_INDEX)
+        return super().referred(references)
 
     def write(self, changes: JournalChanges) -> None:
         if changes.rows or changes.outbox:
@@ -281,25 +189,21 @@ class _Transaction:
         self._many(_PUT_REPLY, [rows.reply_values(reply) for reply in changes.outbox])
         self._many(_PUT_INVALID, [rows.invalid_values(one) for one in changes.invalid])
 
-    def _among(self, sql: str, values: Collection[str]) -> Sequence[Any]:
-        if not values:
-            return ()
-        return self._connection.execute(sql, (json.dumps(list(values)),)).fetchall()
+    def _among(self, sql: str, wanted: Collection[str]) -> Sequence[Any]:
+        return self._connection.execute(sql, (json.dumps(list(wanted)),)).fetchall() if wanted else ()
 
-    def _many(self, statement: tuple[str, str], lines: Sequence[Sequence[Any]]) -> None:
+    def _many(self, put: _Put, lines: Sequence[Sequence[Any]]) -> None:
         start = 0
         for size in _SIZES:
             while len(lines) - start >= size:
                 piece = lines[start : start + size]
-                self._connection.execute(_text(statement, len(piece[0]), size), tuple(chain.from_iterable(piece)))
+                self._connection.execute(_text(put, size), tuple(chain.from_iterable(piece)))
                 start += size
 
 
 @cache
-def _text(statement: tuple[str, str], width: int, size: int) -> str:
-    before, after = statement
-    row = f"({', '.join('?' * width)})"
-    return f"{before} VALUES {', '.join([row] * size)} {after}"
+def _text(put: _Put, size: int) -> str:
+    return f"INSERT INTO {put.into} VALUES {', '.join([put.line] * size)} {put.after}"
 
 
 @contextmanager
@@ -314,5 +218,4 @@ def _mapped() -> Iterator[None]:
 
 
 def _identity(connection: sqlite3.Connection) -> JournalIdentity:
-    journal_id, seq, oldest = connection.execute("SELECT journal_id, seq, oldest FROM journal").fetchone()
-    return JournalIdentity(journal_id=journal_id, seq=seq, oldest=oldest)
+    return identity(connection.execute(IDENTITY).fetchone())

@@ -93,8 +93,8 @@ class Journal(Protocol):
     def waiting(self, until: Instant, most: int) -> tuple[tuple[Row, bytes], ...]:
         """Received interactions last changed up to ``until``, oldest first, with the bodies of their tasks."""
 
-    def outbox(self, most: int) -> tuple[JournalReply, ...]:
-        """Replies that wait to be published, oldest first."""
+    def outbox(self, most: int, after: int = 0) -> tuple[tuple[int, JournalReply], ...]:
+        """Replies that wait to be published, each with its place, behind the place ``after``, oldest first."""
 
     def invalid(self, most: int) -> tuple[JournalInvalid, ...]:
         """What could not be understood, newest first."""
@@ -108,8 +108,11 @@ class Journal(Protocol):
     def renew(self, now: Instant) -> JournalIdentity:
         """This journal is a restored copy: a new identity, and whatever the lost part may have changed is unknown."""
 
-    def prune(self, before: Instant) -> int:
-        """Forget answered interactions first sent before ``before``, and remember that; how many."""
+    def prune(self, before: Instant, most: int = 1_000_000) -> int:
+        """Forget answered interactions first sent before ``before``, about ``most`` of them, and remember that.
+
+        How many were forgotten: at least ``most`` if there may be more.
+        """
 
     def close(self) -> None:
         """Let go of the file."""

@@ -4,49 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, TypeAlias
 
-from bus.adapter import Absent, Adapter, AgencyUnavailableError, Found, LookUp, Task, Unsure
+from bus.adapter import Absent, Adapter, Found, LookUp, Task, Unsure
 from bus.killpoint import reach
 from bus.logs import Log
 from bus.message.instant import Instant, Milliseconds
+from bus.message.quick import changed
 from bus.message.reply import Effect, Reply, Unknown
 from bus.ports import JournalReply
 from bus.process.closure import input_contract
 from bus.receiver.failure import failed
 from bus.receiver.gate import Gate, begin, honest
 from bus.receiver.row import Row, State
+from bus.runtime.host_answers import NotBegunError, answers_of, error_of, without_answers
 from bus.runtime.host_intake import Taken
-from bus.runtime.host_lane import Lane
+from bus.runtime.host_lane import Bounded
 from bus.runtime.host_settle import Moment, Told, read_again, settle_collected, settle_looks, tell, write
 from bus.runtime.host_setup import HostSetup, Look, Reread, Work
 from bus.runtime.host_translate import prepare, read
 
-#: Calls that hang past their time-out, each on a thread that cannot be ended; with so many nothing new begins.
-MOST_HUNG = 4
-
-_Answer = TypeVar("_Answer")
 #: (operation, test): what goes into one call.
 _Group: TypeAlias = tuple[str, bool]
-
-
-class _NotBegunError(Exception):
-    """The lease had run out before the first byte: no byte was sent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _UnderWay:
-    """Something on the lane, and what follows from its end. None: it did not end in time."""
-
-    future: Future[Any]
-    #: On the monotonic clock.
-    deadline: Milliseconds
-    finish: Callable[[Future[Any] | None], list[JournalReply]]
-    #: What an end past the deadline is still good for.
-    late: Callable[[Future[Any]], list[JournalReply]] | None = None
 
 
 class Calls:
@@ -58,26 +40,24 @@ class Calls:
         self._works: dict[_Group, deque[Work]] = {}
         self._looks: deque[Look] = deque()
         self._rereads: deque[Reread] = deque()
-        self._lane: Lane | None = None
-        self._running: _UnderWay | None = None
-        self._hung: list[_UnderWay] = []
+        self._lane = Bounded(setup.agency, setup.monotonic, log)
         #: References of collected answers that belong to nothing and were kept for a person.
         self._unmatched: set[str] = set()
 
     @property
     def is_busy(self) -> bool:
         """Whether something is on the lane."""
-        return self._running is not None
+        return self._lane.is_busy
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is on the lane."""
-        return self._running is None and not (self._looks or self._rereads or any(self._works.values()))
+        return not (self._lane.is_busy or self._looks or self._rereads or any(self._works.values()))
 
     @property
     def can_begin(self) -> bool:
         """Whether `begin` would find something to do."""
-        return self._running is None and len(self._hung) < MOST_HUNG and not self.is_idle
+        return self._lane.is_free and not self.is_idle
 
     def waiting(self) -> set[str]:
         """Interactions that this process has in its queue."""
@@ -99,7 +79,7 @@ class Calls:
 
     def begin(self) -> list[JournalReply]:
         """Start the next call or look-up if the lane is free; the replies to what may not begin."""
-        if self._running is not None or len(self._hung) >= MOST_HUNG:
+        if not self._lane.is_free:
             return []
         if self._rereads:
             replies = read_again(self._setup, self._rereads)
@@ -115,59 +95,22 @@ class Calls:
         """Ask the adapters for answers to what was pending, if the lane is free."""
         adapters = [one for one in (self._setup.adapter, self._setup.simulator) if one is not None]
         able = [one for one in dict.fromkeys(adapters) if type(one).collect is not Adapter.collect]
-        if self._running is not None or not able or len(self._hung) >= MOST_HUNG:
+        if not able or not self._lane.is_free:
             return
 
         def work() -> list[tuple[Adapter, tuple[tuple[str, bytes], ...]]]:
             return [(adapter, tuple(adapter.collect())) for adapter in able]
 
         longest = max((manifest.timeout for manifest in self._setup.operations.values()), default=0)
-        self._start(work, longest, self._collected)
+        self._lane.start(work, longest, self._collected)
 
     def finish(self, patience: Milliseconds) -> list[JournalReply]:
         """The replies to what has ended on the lane, after waiting for it up to ``patience``."""
-        replies: list[JournalReply] = []
-        for hung in [one for one in self._hung if one.future.done()]:
-            if hung.late is not None:
-                replies += hung.late(hung.future)
-            self._hung.remove(hung)
-        running = self._running
-        if running is None:
-            return replies
-        left = max(0, running.deadline - self._setup.monotonic())
-        wait((running.future,), timeout=min(patience, left) / 1000)
-        if running.future.done():
-            replies += running.finish(running.future)
-            self._running = None
-        elif self._setup.monotonic() >= running.deadline:
-            replies += running.finish(None)
-            self._give_up(running)
-        return replies
+        return self._lane.finish(patience)
 
     def close(self) -> None:
         """Let the lane end."""
-        if self._lane is not None:
-            self._lane.close()
-
-    # --- the lane ---------------------------------------------------------------------------------------------------
-
-    def _start(
-        self,
-        work: Callable[[], Any],
-        timeout: Milliseconds,
-        finish: Callable[[Future[Any] | None], list[JournalReply]],
-        late: Callable[[Future[Any]], list[JournalReply]] | None = None,
-    ) -> None:
-        self._lane = self._lane or Lane(f"legacy-{self._setup.agency}")
-        deadline = self._setup.monotonic() + timeout
-        self._running = _UnderWay(future=self._lane.start(work), deadline=deadline, finish=finish, late=late)
-
-    def _give_up(self, running: _UnderWay) -> None:
-        if self._lane is not None:
-            self._lane.close()
-        self._lane, self._running = None, None
-        self._hung.append(running)
-        self._log.error("host_alarm", alarm="call_hangs", count=len(self._hung), limit=MOST_HUNG)
+        self._lane.close()
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -255,18 +198,18 @@ class Calls:
 
     def _intent(self, row: Row, native: bytes, at: Moment) -> Row:
         terms, now = self._setup.terms[row.operation], at.now
-        return replace(
-            row,
-            state=State.BEGUN,
-            effect=Effect.UNKNOWN,
-            intent=at.journal.seq,
-            request_hash=hashlib.sha256(native).digest(),
-            process=self._setup.process,
-            lease_until=now + terms.timeout + terms.lease,
-            begun_at=now if row.begun_at is None else row.begun_at,
-            called_at=now,
-            changed_at=now,
-        )
+        changes = {
+            "state": State.BEGUN,
+            "effect": Effect.UNKNOWN,
+            "intent": at.journal.seq,
+            "request_hash": hashlib.sha256(native).digest(),
+            "process": self._setup.process,
+            "lease_until": now + terms.timeout + terms.lease,
+            "begun_at": now if row.begun_at is None else row.begun_at,
+            "called_at": now,
+            "changed_at": now,
+        }
+        return changed(row, changes)
 
     def _start_call(
         self,
@@ -285,31 +228,34 @@ class Calls:
 
         def call() -> tuple[bytes, ...]:
             if monotonic() > started + spare:
-                raise _NotBegunError
+                raise NotBegunError
             return adapter.call(operation, natives)
 
         def finish(future: Future[Any] | None) -> list[JournalReply]:
             return self._called(adapter, operation, works, intent, future)
 
         def late(future: Future[Any]) -> list[JournalReply]:
-            return self._called(adapter, operation, works, intent, future) if _answers(future, len(works)) else []
+            return (
+                self._called(adapter, operation, works, intent, future)
+                if answers_of(future, len(works), (bytes,))
+                else []
+            )
 
-        self._start(call, terms.timeout, finish, late)
+        self._lane.start(call, terms.timeout, finish, late)
 
     def _called(
         self, adapter: Adapter, operation: str, works: Sequence[Work], intent: int, future: Future[Any] | None
     ) -> list[JournalReply]:
         terms = self._setup.terms[operation]
-        raws = _answers(future, len(works))
+        raws = answers_of(future, len(works), (bytes,))
         replies: list[Reply]
         if raws:
             reach("host.called")
             replies = read(adapter, self._setup.contracts, operation, raws)
             reach("host.read")
         else:
-            replies = [_without_answer(future, safe=terms.repeat == "safe")] * len(works)
-            error = future.exception() if future is not None else None
-            self._log.warning("adapter_call_failed", operation=operation, count=len(works), error=error)
+            replies = [without_answers(future, safe=terms.repeat == "safe")] * len(works)
+            self._log.warning("adapter_call_failed", operation=operation, count=len(works), error=error_of(future))
         true = [honest(reply, _before(work), terms) for work, reply in zip(works, replies, strict=True)]
         told: list[Told] = []
         with self._setup.journal.transaction() as transaction:
@@ -343,10 +289,10 @@ class Calls:
         def finish(future: Future[Any] | None) -> list[JournalReply]:
             return self._looked(first.operation, looks, future)
 
-        self._start(work, manifest.timeout if manifest else 0, finish)
+        self._lane.start(work, manifest.timeout if manifest else 0, finish)
 
     def _looked(self, operation: str, looks: Sequence[Look], future: Future[Any] | None) -> list[JournalReply]:
-        answers: Sequence[LookUp] = _good(future, len(looks), (Found, Absent, Unsure)) or [Unsure()] * len(looks)
+        answers: Sequence[LookUp] = answers_of(future, len(looks), (Found, Absent, Unsure)) or [Unsure()] * len(looks)
         replies, absent = settle_looks(self._setup, operation, looks, answers)
         for work in reversed(absent):
             self._works.setdefault(_group(work.row), deque()).appendleft(work)
@@ -354,7 +300,7 @@ class Calls:
 
     def _collected(self, future: Future[Any] | None) -> list[JournalReply]:
         if future is None or future.exception() is not None:
-            self._log.warning("adapter_call_failed", error=future.exception() if future else None)
+            self._log.warning("adapter_call_failed", error=error_of(future))
             return []
         replies: list[JournalReply] = []
         for adapter, pairs in future.result():
@@ -379,27 +325,3 @@ def _before(work: Work) -> Row:
 
 def _still_waits(row: Row, work: Work) -> bool:
     return row.state is State.RECEIVED and row.attempt == work.row.attempt
-
-
-def _without_answer(future: Future[Any] | None, *, safe: bool) -> Reply:
-    """What a call without usable answers came to: no effect only where no byte was sent, or none can follow."""
-    error = future.exception() if future is not None else None
-    if isinstance(error, AgencyUnavailableError):
-        return failed("unavailable")
-    if isinstance(error, _NotBegunError):
-        return failed("not_begun")
-    return failed("call_failed") if safe else Unknown()
-
-
-def _answers(future: Future[Any] | None, count: int) -> Sequence[bytes]:
-    return _good(future, count, (bytes,))
-
-
-def _good(future: Future[Any] | None, count: int, kinds: tuple[type[_Answer], ...]) -> Sequence[_Answer]:
-    """The answers on a future that came in time, if there is one of the right kind for each item; else none."""
-    if future is None or future.exception() is not None:
-        return ()
-    answers = future.result()
-    if not isinstance(answers, Sequence) or len(answers) != count:
-        return ()
-    return answers if all(isinstance(answer, kinds) for answer in answers) else ()

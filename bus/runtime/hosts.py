@@ -9,20 +9,19 @@ from bus.logs import bind
 from bus.message.channel import control
 from bus.message.instant import Instant
 from bus.message.key import Keys
-from bus.ports import AgencyRow, OutboxRow, Payload
-from bus.receiver.announcement import Admitted, Started, admitted_message
-from bus.runtime.agency import admit
+from bus.ports import AgencyRow, HostRow, OutboxRow, Payload
+from bus.receiver.announcement import Admitted, Alive, Started, admitted_message
+from bus.runtime.agency import admit, offered
 from bus.runtime.work import Work
 
 _log = bind(role="process-manager")
 
 
 class Hosts:
-    """Remembers which alarms were raised, so that a host that keeps knocking is one failure and not a flood."""
+    """Of a host that keeps knocking the store makes one failure, whichever process hears it, and counts its knocks."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._alarmed: set[tuple[str, str, str]] = set()
 
     @staticmethod
     def ticked(row: AgencyRow, published_at: Instant, now: Instant) -> AgencyRow:
@@ -37,12 +36,34 @@ class Hosts:
         admission = admit(work.agencies[agency], started, work.now)
         work.agencies[agency] = admission.row
         if admission.alarm is not None:
-            self._alarm(work, agency, started, admission.alarm)
+            _log.error("host_alarm", agency=agency, alarm=admission.alarm, journal_id=started.journal.journal_id)
+            work.alarm(admission.alarm, agency)
         if admission.admitted:
+            work.hosts[agency, started.start_id] = HostRow(
+                agency=agency,
+                start_id=started.start_id,
+                operations=started.operations,
+                started_at=work.now,
+                seen_at=work.now,
+            )
             self._answer(work, agency, started, admission.row.journal_seq)
             _log.info("host_admitted", agency=agency, journal_id=started.journal.journal_id)
         else:
             _log.warning("host_refused", agency=agency, journal_id=started.journal.journal_id)
+
+    @staticmethod
+    def alive(work: Work, alive: Alive) -> None:
+        """One host of an agency still runs: maybe beside others, which offer something else."""
+        agency, row = alive.agency, work.agencies[alive.agency]
+        if alive.journal_id != row.journal_id:
+            return
+        hosts = {host.start_id: host for host in work.transaction.hosts(agency)}
+        hosts |= {host.start_id: host for host in work.hosts.values() if host.agency == agency}
+        mine = hosts.get(alive.start_id)
+        # One that was admitted by an earlier release of the bus has told what it offers, and nobody kept it.
+        if mine is not None:
+            hosts[alive.start_id] = work.hosts[agency, alive.start_id] = replace(mine, seen_at=work.now)
+            work.agencies[agency] = offered(row, hosts.values(), work.now, work.tools.settings.dead_after)
 
     def _answer(self, work: Work, agency: str, started: Started, heard: int) -> None:
         admitted = Admitted(
@@ -61,11 +82,3 @@ class Hosts:
             request_key=None,
         )
         work.posting.outbox.append((row, message.body))
-
-    def _alarm(self, work: Work, agency: str, started: Started, code: str) -> None:
-        _log.error("host_alarm", agency=agency, alarm=code, journal_id=started.journal.journal_id)
-        known = (agency, started.journal.journal_id, code)
-        if known in self._alarmed:
-            return
-        work.alarm(code, agency)
-        work.after_commit.append(lambda: self._alarmed.add(known))

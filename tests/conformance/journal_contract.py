@@ -155,7 +155,7 @@ class JournalContract:
         journal = open_journal()
         raw = bytes(range(256))
         result = JournalResult(interaction_id="a", raw=raw, reply=a_reply(body=raw))
-        write(journal, tasks=[("a", b"old")], results=[replace(result, raw=None)])
+        write(journal, rows=[a_row()], tasks=[("a", b"old")], results=[replace(result, raw=None)])
         write(journal, tasks=[("a", raw)], results=[result])
         with open_journal().transaction() as transaction:
             assert transaction.tasks(["a", "b"]) == {"a": raw}
@@ -165,9 +165,23 @@ class JournalContract:
         journal = open_journal()
         write(journal, outbox=[a_reply("m2"), a_reply("m1")])
         write(journal, outbox=[a_reply("m2"), a_reply("m3")])
-        assert [reply.message_id for reply in open_journal().outbox(10)] == ["m2", "m1", "m3"]
+        assert [reply.message_id for _, reply in open_journal().outbox(10)] == ["m2", "m1", "m3"]
         write(journal, confirmed=["m2", "m3"])
-        assert [reply.message_id for reply in open_journal().outbox(10)] == ["m1"]
+        assert [reply.message_id for _, reply in open_journal().outbox(10)] == ["m1"]
+
+    def test_the_outbox_is_read_part_by_part_behind_the_last_place_that_was_read(
+        self, open_journal: OpenJournal
+    ) -> None:
+        # Given five replies, of which two were read
+        journal = open_journal()
+        write(journal, outbox=[a_reply(name) for name in "abcde"])
+        first = journal.outbox(2)
+        # When one of them leaves, one that waits leaves, and more come
+        write(journal, confirmed=["a", "d"], outbox=[a_reply("f")])
+        rest = journal.outbox(10, first[-1][0])
+        # Then the rest follows in order, and nothing twice
+        assert [reply.message_id for _, reply in (*first, *rest)] == [*"abcef"]
+        assert journal.outbox(10, rest[-1][0]) == ()
 
     def test_confirming_alone_does_not_raise_the_number(self, open_journal: OpenJournal) -> None:
         journal = open_journal()
@@ -246,6 +260,30 @@ class JournalContract:
         identity = open_journal().identity()
         assert not identity.would_hold(identity.journal_id, old)
         assert identity.would_hold(identity.journal_id, new)
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_what_waits_for_an_answer_or_may_be_read_again_is_never_forgotten(
+        self, open_journal: OpenJournal, state: State
+    ) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row(state=state)], tasks=[("a", b"task")])
+        kept = state in {State.RECEIVED, State.BEGUN, State.UNKNOWN, State.PENDING, State.UNREADABLE}
+        assert journal.prune(NOW + 1) == (0 if kept else 1)
+        assert bool(load(journal, "a")) is kept
+
+    def test_where_nothing_is_forgotten_nothing_is_said(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row(state=State.COMPLETED), a_row("open", first_sent=NOW - 5)])
+        before = journal.identity()
+        assert journal.prune(NOW) == 0
+        assert journal.identity() == before
+
+    def test_a_part_is_forgotten_and_the_rest_when_asked_again(self, open_journal: OpenJournal) -> None:
+        journal = open_journal()
+        write(journal, rows=[a_row(f"{number}", state=State.COMPLETED) for number in range(2_500)])
+        assert journal.prune(NOW + 1, 1_500) == 2_000
+        assert not journal.identity().would_hold(journal.identity().journal_id, NOW)
+        assert journal.prune(NOW + 1, 1_500) == 500
 
     def test_more_is_forgotten_than_one_transaction_takes(self, open_journal: OpenJournal) -> None:
         journal = open_journal()

@@ -14,11 +14,13 @@ from bus.journals.sqlite import SqliteJournal
 from bus.logs import bind
 from bus.message import channel
 from bus.message.envelope import MessageType
+from bus.message.instant import DAY, HOUR
 from bus.message.reply import Completed, Effect, Failed, Pending, Refused, Returned, Unknown
 from bus.ports import Delivery, Outgoing
 from bus.process.definition import RepeatKind
 from bus.runtime.host_intake import sort, take
-from tests.support.host_rig import AGENCY, NOW, UNWRITABLE, LandOffice, Legacy, Rig, other_uuid
+from bus.runtime.host_sweep import FORGET_AT_ONCE
+from tests.support.host_rig import AGENCY, NOW, SETTINGS, UNWRITABLE, LandOffice, Legacy, Rig, other_uuid
 
 
 @pytest.fixture
@@ -486,3 +488,53 @@ def test_an_interaction_first_sent_before_the_pruned_past_is_not_run(rig: Rig) -
     rig.journal.prune(NOW + 1)
     assert rig.answers(rig.task()) == [Unknown()]
     assert rig.legacy.effects(rig.interaction()) == 1
+
+
+def test_a_journal_forgets_once_a_day_what_was_answered_and_is_old(rig: Rig) -> None:
+    # Given an answer and a doubt of long ago, and an answer of late
+    rig.ask(rig.task("old"))
+    rig.ask(rig.task("doubt", do="raise"))
+    rig.now += SETTINGS.keep_journal + 1
+    rig.ask(rig.task("late", firstsent=rig.now, expirytime=rig.now + HOUR))
+
+    def kept() -> set[str]:
+        names = {rig.interaction(name): name for name in ("old", "doubt", "late", "day")}
+        with rig.journal.transaction() as transaction:
+            return {names[id_] for id_ in transaction.load(names)}
+
+    # Then at the next sweep the old answer is gone, and nothing else
+    sweep(rig)
+    assert kept() == {"doubt", "late"}
+    # And what becomes old within the day waits for the next
+    rig.ask(rig.task("day", firstsent=rig.now - SETTINGS.keep_journal - 1, expirytime=rig.now + HOUR))
+    sweep(rig)
+    assert "day" in kept()
+    rig.now += DAY
+    sweep(rig)
+    assert "day" not in kept()
+
+
+def test_what_is_too_much_to_forget_at_once_is_forgotten_at_the_next_sweeps(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a journal with more to forget than one sweep takes
+    counts, asked = [FORGET_AT_ONCE, FORGET_AT_ONCE + 7, 3], []
+
+    def prune(before: int, most: int) -> int:
+        asked.append((before, most))
+        return counts.pop(0)
+
+    monkeypatch.setattr(rig.journal, "prune", prune)
+    # When a day has passed, and several sweeps
+    rig.now += DAY
+    for _ in range(5):
+        sweep(rig)
+    # Then it was asked until there was less than that
+    assert counts == []
+    assert {most for _, most in asked} == {FORGET_AT_ONCE}
+    assert all(before <= rig.now - SETTINGS.keep_journal for before, _ in asked)
+
+
+def sweep(rig: Rig) -> None:
+    rig.now += SETTINGS.lease
+    rig.settle()
