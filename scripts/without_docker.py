@@ -35,7 +35,7 @@ from bus.bench.services import PostgresNode, RabbitNode
 from bus.bench.services.kept import Kept
 from bus.bench.services.place import Start
 from bus.bench.services.ports import free_ports
-from bus.bench.services.rabbit import find
+from bus.bench.services.rabbit_programs import find
 from bus.bench.services.waiting import ServiceError, tail, wait_until
 from bus.errors import BusError
 from scripts.compose_file import Service, read, replaced

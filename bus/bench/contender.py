@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from bus.bench.broker_figures import BrokerFigures, Listening
 from bus.bench.meter import Meter, Pids
 from bus.bench.orders import loader
 from bus.bench.pace import Order, Ran
@@ -75,6 +76,8 @@ class Turn:
     ran: Ran
     #: Process -> milliseconds of CPU for each request that ended.
     cpu_ms: Mapping[str, float]
+    #: What RabbitMQ told of it, where it was asked.
+    broker: BrokerFigures | None = None
 
 
 def take_turn(contender: Contender, order: Order, machines: Machines, log: Path) -> Turn:
@@ -84,6 +87,13 @@ def take_turn(contender: Contender, order: Order, machines: Machines, log: Path)
         ran = load.load()
         spent = meter.spent()
     return Turn(ran=ran, cpu_ms={name: 1000 * seconds / ran.ended for name, seconds in spent.items()})
+
+
+def take_watched_turn(contender: Contender, order: Order, machines: Machines, log: Path) -> Turn:
+    """The same, and ask RabbitMQ what it saw of it, which takes a while before and after."""
+    with Listening(machines.rabbit.admin).during() as listening:
+        turn = take_turn(contender, order, machines, log)
+    return replace(turn, broker=listening.figures)
 
 
 @contextmanager

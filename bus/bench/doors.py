@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -87,7 +89,15 @@ def _tell(opened: Open) -> None:
     sys.stdout.buffer.flush()
 
 
+def _end_with_parent() -> None:
+    """Stop when standard input ends: whoever started this program is gone, however that ended."""
+    while os.read(sys.stdin.fileno(), 1 << 10):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _serve(kind: Kind, folder: Path, agencies: Sequence[str], hosted: Sequence[str]) -> None:
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     with listen(0) as listening, ExitStack() as stack:
         if kind == "bare":
             _tell(Open(url=address_of(listening)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,10 @@ from bus.bench.services.waiting import wait_until
 from bus.bootstrap import load_workspace, store_of
 from bus.bootstrap.stores import migrate_store
 from bus.bootstrap.topology import make
+from bus.operations.caller import Role, mint_token
 from bus.ports import Store
 
+_GATEWAY: Final = "gateway"
 _BUS_SIDE: Final = ("process-manager", "relay", "timekeeper")
 _AGENCIES: Final = tuple(f"agency:{name}" for name in fanout.AGENCIES)
 #: Process -> roles. Two processes beside the loader: one for the bus's side, one for all hosts.
@@ -30,6 +32,9 @@ APART: Final[Mapping[str, Sequence[str]]] = {
     "process manager": _BUS_SIDE,
     **{f"host {role[-1]}": (role,) for role in _AGENCIES},
 }
+
+#: With the gateway in a process of its own, which is spoken to over HTTP.
+OVER_HTTP: Final[Mapping[str, Sequence[str]]] = {_GATEWAY: (_GATEWAY,), **TOGETHER}
 
 #: Seconds for all processes to start, also on a busy machine.
 _START: Final = 60.0
@@ -56,23 +61,23 @@ class Installation:
     @contextmanager
     def open(self, processes: Mapping[str, Sequence[str]]) -> Iterator[Ready]:
         """Run it."""
+        url = self.folder / _GATEWAY / "url"
+        url.unlink(missing_ok=True)
         with ExitStack() as stack:
             store = stack.enter_context(closing(self.store()))
             before = _starts(store)
             kept = {name: stack.enter_context(self._serve(name, roles)) for name, roles in processes.items()}
             # A request that comes before the hosts were admitted would wait for the next look at what waits.
-            wait_until(
-                "every host is admitted",
-                lambda: len(_starts(store) - before) == len(fanout.AGENCIES),
-                within=_START,
-                log=self.folder / "hosts.log",
-                alive=lambda: all(one.alive for one in kept.values()),
-            )
-            yield Ready(
-                load=(sys.executable, "-m", "bus.bench.bus_load"),
-                where={"workspace": str(self.workspace), "data": str(self.folder / "loader")},
-                programs={name: one.pids for name, one in kept.items()},
-            )
+            admitted = len(fanout.AGENCIES)
+            self._wait("every host is admitted", lambda: len(_starts(store) - before) == admitted, "hosts", kept)
+            programs = {name: one.pids for name, one in kept.items()}
+            if _GATEWAY in processes:
+                self._wait("the gateway listens", url.exists, _GATEWAY, kept)
+                where = {"url": url.read_text(encoding="ascii").strip(), "token": _token(store)}
+                yield Ready(load=_program("http_load"), where=where, programs=programs)
+            else:
+                where = {"workspace": str(self.workspace), "data": str(self.folder / "loader")}
+                yield Ready(load=_program("bus_load"), where=where, programs=programs)
 
     def recount(self) -> int:
         """How many submissions its store ever accepted; AssertionError if the store does not add up."""
@@ -86,11 +91,26 @@ class Installation:
     def _serve(self, name: str, roles: Sequence[str]) -> Iterator[Kept]:
         called = name.replace(" ", "-")
         # However hosts are spread over processes, an agency has one journal.
-        data = self.folder / ("hosts" if set(roles) <= set(_AGENCIES) else "bus")
-        where = ("--workspace", str(self.workspace), "--env", ENV, "--data", str(data))
+        data = self.folder / ("hosts" if set(roles) <= set(_AGENCIES) else _GATEWAY if _GATEWAY in roles else "bus")
+        where = ("--workspace", str(self.workspace), "--env", ENV, "--data", str(data), "--port", "0")
         written = [part for role in roles for part in ("--role", role)]
         with program("bus", "serve", *where, *written, log=self.folder / f"{called}.log") as kept:
             yield kept
+
+    def _wait(self, what: str, look: Callable[[], bool], whose: str, kept: Mapping[str, Kept]) -> None:
+        """Wait for it; ServiceError quotes that log if it never comes, or one of the processes ends."""
+        log = self.folder / f"{whose}.log"
+        wait_until(what, look, within=_START, log=log, alive=lambda: all(one.alive for one in kept.values()))
+
+
+def _program(name: str) -> Sequence[str]:
+    """A loader, as a command."""
+    return (sys.executable, "-m", f"bus.bench.{name}")
+
+
+def _token(store: Store) -> str:
+    """Of one more user of the consumer."""
+    return mint_token(store, f"bench-{secrets.token_hex(4)}", Role.CONSUMER, fanout.CONSUMER)
 
 
 def _starts(store: Store) -> set[str]:

@@ -1,7 +1,4 @@
-"""The load of the gateway's benchmark, as a program of its own, so that it shares no interpreter with what it measures.
-
-Raw HTTP/1.1 over connections that stay open: the client must not be what is measured.
-"""
+"""The load of the gateway's benchmark: a program of its own, which shares no interpreter with what it measures."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from bus.bench import fanout
+from bus.bench.http_line import Line, Questions
 
 #: How long answers that are under way at the end are waited for.
 _LAST_ANSWERS = 30.0
@@ -39,7 +37,7 @@ class Order:
 class Heard:
     """What came back."""
 
-    #: Seconds from the first byte sent to the end of the measured time.
+    #: Seconds that were measured, from the moment when every connection stood.
     took: float
     #: HTTP status -> answers within the measured time.
     statuses: Mapping[str, int]
@@ -59,83 +57,66 @@ def load(order: Order) -> Heard:
 
 
 class _Run:
-    """Counts for all connections; a closed loop."""
+    """A closed loop over all connections.
+
+    The first answer on each counts also when it is late: who is slow is measured as slow, and not as nothing at all.
+    """
 
     def __init__(self, order: Order) -> None:
-        address = urlsplit(order.url)
-        self.host, self.port = address.hostname or "", address.port or 80
-        headers = {"Host": address.netloc, "Content-Type": "application/json", **order.headers}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._head = f"POST {address.path} HTTP/1.1\r\n{lines}Idempotency-Key: {order.prefix}-"
+        self._order = order
+        self._target = urlsplit(order.url).path
+        self._questions = Questions(order.url, order.headers)
         self._number = 0
-        self.until = 0.0
-        self.statuses: Counter[str] = Counter()
-        self.latencies: list[float] = []
+        self._begun_at = 0.0
+        #: Of the last answer that counts.
+        self._ended_at = 0.0
+        #: Since when each connection waits for its answer.
+        self._asked: dict[Line, float] = {}
+        self._has_heard: set[Line] = set()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._statuses: Counter[str] = Counter()
+        self._latencies: list[float] = []
 
-    def question(self) -> bytes:
-        """The next submission, as bytes of the wire."""
+    async def run(self) -> Heard:
+        """Load; ConnectionError if the server hangs up."""
+        lines = [await Line.open(self._questions, self._answered) for _ in range(self._order.connections)]
+        self._begun_at = self._ended_at = time.perf_counter()
+        for line in lines:
+            self._ask(line)
+        within = self._order.seconds + _LAST_ANSWERS
+        awaited = {self._done, *(line.broken for line in lines)}
+        await asyncio.wait(awaited, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        if not self._done.done():
+            raise ConnectionError(f"the server hung up, or did not answer within {within:g} s")
+        for line in lines:
+            line.close()
+        took = max(self._order.seconds, self._ended_at - self._begun_at)
+        return Heard(took=took, statuses=dict(self._statuses), latencies=self._latencies)
+
+    def _ask(self, line: Line) -> None:
         self._number += 1
         body = orjson.dumps(fanout.submission(self._number))
-        return f"{self._head}{self._number}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        self._asked[line] = time.perf_counter()
+        line.ask(self._questions.post(self._target, body, f"{self._order.prefix}-{self._number}"))
+
+    def _answered(self, line: Line, status: int, _: bytes) -> None:
+        now, asked = time.perf_counter(), self._asked.pop(line)
+        is_over = now >= self._begun_at + self._order.seconds
+        if not is_over or line not in self._has_heard:
+            self._ended_at = now
+            self._statuses[str(status)] += 1
+            self._latencies.append((now - asked) * 1000)
+        self._has_heard.add(line)
+        if not is_over:
+            self._ask(line)
+        elif not self._asked:
+            self._done.set_result(None)
 
 
-class _Connection(asyncio.Protocol):
-    """Asks, reads the whole answer, asks again until the time is up."""
-
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._read = b""
-        self._asked = 0.0
-        self._transport: asyncio.Transport | None = None
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type; it is a socket's
-        self._transport = transport
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        self._read += data
-        head, found, rest = self._read.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(rest) < length:
-            return
-        self._read = b""
-        self._answered(head[9:12].decode())
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(error or ConnectionError("the server closed the connection"))
-
-    def _ask(self) -> None:
-        assert self._transport is not None  # noqa: S101  # for the type; it is asked once the connection is made
-        self._asked = time.perf_counter()
-        self._transport.write(self._run.question())
-
-    def _answered(self, status: str) -> None:
-        now = time.perf_counter()
-        if now < self._run.until:
-            self._run.statuses[status] += 1
-            self._run.latencies.append((now - self._asked) * 1000)
-            self._ask()
-        else:
-            self.done.set_result(None)
-
-
-async def _run(order: Order) -> Heard:
-    run, loop = _Run(order), asyncio.get_running_loop()
-    begun = time.perf_counter()
-    run.until = begun + order.seconds
-    made = [
-        await loop.create_connection(lambda: _Connection(run), run.host, run.port) for _ in range(order.connections)
-    ]
-    await asyncio.wait_for(asyncio.gather(*(connection.done for _, connection in made)), order.seconds + _LAST_ANSWERS)
-    for transport, _ in made:
-        transport.close()
-    return Heard(took=order.seconds, statuses=dict(run.statuses), latencies=run.latencies)
+async def _main() -> None:
+    order = Order(**orjson.loads(sys.stdin.buffer.read()))
+    sys.stdout.buffer.write(orjson.dumps(asdict(await _Run(order).run())))
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(orjson.dumps(asdict(asyncio.run(_run(Order(**orjson.loads(sys.stdin.buffer.read())))))))
+    asyncio.run(_main())

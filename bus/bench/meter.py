@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeAlias
 
 import psutil
@@ -27,7 +28,10 @@ class Meter:
 
 
 def resident(pids: Iterable[int]) -> int:
-    """Bytes of memory that these processes have in use together; pages that they share count for each."""
+    """Bytes of memory that these processes have in use together; a page that several share counts once among them.
+
+    Where the system does not tell who shares what, a shared page counts for each.
+    """
     return sum(_resident(pid) for pid in pids)
 
 
@@ -42,6 +46,9 @@ def _cpu(pid: int) -> float:
 
 def _resident(pid: int) -> int:
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        process = psutil.Process(pid)
+        with suppress(psutil.AccessDenied, AttributeError):
+            return int(process.memory_full_info().pss)
+        return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0

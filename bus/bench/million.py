@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bus.bench.contender import Turn, take_turn
+from bus.bench.cost import of_pairs, tell
 from bus.bench.installation import install
 from bus.bench.pace import Order
 from bus.bench.preload import preload
@@ -62,7 +64,12 @@ def interval(ratios: Sequence[float]) -> tuple[float, float, float]:
 def measure_preloaded(
     copies: int, *, pairs: int, seconds: float, window: int, meta: Path, progress: Callable[[str], None]
 ) -> Pairs:
-    """Fill one of two stores, and let both take turns; who begins changes from pair to pair."""
+    """Fill one of two stores, and let both take turns; who begins changes from pair to pair.
+
+    ConfigurationError, and nothing started, where the disk has no room for it.
+    """
+    wanted = of_pairs(copies, pairs=pairs, seconds=seconds)
+    tell(wanted, Path(tempfile.gettempdir()), progress, mend="copy fewer requests with --preloaded")
     order = Order(window=window, seconds=seconds)
     with services(progress) as (shared, folder):
         made = {name: install(shared, folder, meta, name) for name in (EMPTY, FULL)}

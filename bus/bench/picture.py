@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from typing import TypeAlias
 
 _STYLE = """
     .panel { fill: #ffffff; stroke: #d3dce2; }
@@ -27,10 +28,12 @@ _STYLE = """
 #: One for each line of a plot; they can be told apart on both grounds.
 _COLOURS = ("#2f7d4f", "#b3601e", "#3a6ea5", "#9b3fa0", "#8a6a2b", "#c23b5a", "#4aa3a3", "#777777")
 _WIDTH = 860
+#: Where the axes of a plot begin, and how long its x axis is.
+_LEFT, _PLOT = 70, 580
 
 
-def bars(title: str, rows: Mapping[str, tuple[float, float, float]], ours: str, unit: str) -> str:
-    """A bar for each row: (median, least, greatest)."""
+def bars(title: str, rows: Mapping[str, tuple[float, float, float]], ours: tuple[str, ...], unit: str) -> str:
+    """A bar for each row: (median, least, greatest); those whose names begin with ``ours`` stand out."""
     top, step, left, most = 56, 34, 170, max(greatest for _, _, greatest in rows.values()) or 1.0
     scale = (_WIDTH - left - 130) / most
     parts = []
@@ -50,36 +53,45 @@ def bars(title: str, rows: Mapping[str, tuple[float, float, float]], ours: str, 
     return _drawn(title, words, top + step * len(rows) + 14, parts)
 
 
-def plot(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], x_unit: str, y_unit: str) -> str:
-    """A line for each name through its points (x, y), both axes from 0."""
-    left, top, width, height = 70, 56, _WIDTH - 250, 280
-    most_x = max((x for points in lines.values() for x, _ in points), default=0.0) or 1.0
+Points: TypeAlias = Sequence[tuple[float, float]]
+
+
+def plots(title: str, panels: Mapping[str, Mapping[str, Points]], x_unit: str) -> str:
+    """Panels below one another, by the unit of their own y axis; in each a line by name. All axes begin at 0."""
+    most_x = max((x for lines in panels.values() for points in lines.values() for x, _ in points), default=0.0) or 1.0
+    top, parts = 76, list[str]()
+    for unit, lines in panels.items():
+        height = max(140, 22 * len(lines))
+        parts += _panel(lines, unit, top, height, most_x)
+        top += height + 48
+    until = f"{most_x:,.0f} {escape(x_unit)}"
+    end = f'<text class="small" x="{_LEFT + _PLOT}" y="{top - 30}" text-anchor="end">{until}</text>'
+    words = "; ".join(
+        f"{name}: {points[-1][1]:,.0f} {unit} at the end"
+        for unit, lines in panels.items()
+        for name, points in lines.items()
+        if points
+    )
+    return _drawn(title, words, top - 14, [*parts, end])
+
+
+def _panel(lines: Mapping[str, Points], unit: str, top: int, height: int, most_x: float) -> Iterator[str]:
+    """One pair of axes with its lines, and beside it what each comes to at the end."""
     most_y = max((y for points in lines.values() for _, y in points), default=0.0) or 1.0
-    parts = [
-        f'<line class="axis" x1="{left}" y1="{top + height}" x2="{left + width}" y2="{top + height}"/>',
-        f'<line class="axis" x1="{left}" y1="{top}" x2="{left}" y2="{top + height}"/>',
-        f'<text class="small" x="{left - 8}" y="{top + 8}" text-anchor="end">{most_y:,.0f}</text>',
-        f'<text class="small" x="{left - 8}" y="{top + height}" text-anchor="end">0</text>',
-        f'<text class="small" x="{left}" y="{top - 8}">{escape(y_unit)}</text>',
-        (
-            f'<text class="small" x="{left + width}" y="{top + height + 18}" text-anchor="end">'
-            f"{most_x:,.0f} {escape(x_unit)}</text>"
-        ),
-    ]
+    bottom, right = top + height, _LEFT + _PLOT
+    yield f'<text class="small" x="{_LEFT}" y="{top - 10}">{escape(unit)}</text>'
+    yield f'<text class="small" x="{right + 34}" y="{top - 10}">at the end</text>'
+    for share in (0.0, 0.5, 1.0):
+        y = bottom - share * height
+        yield f'<line class="axis" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
+        yield f'<text class="small" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share * most_y:,.0f}</text>'
     for number, (name, points) in enumerate(lines.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        path = " ".join(f"{left + x / most_x * width:.1f},{top + height - y / most_y * height:.1f}" for x, y in points)
+        colour, y = _COLOURS[number % len(_COLOURS)], top + 22 * number
+        path = " ".join(f"{_LEFT + x / most_x * _PLOT:.1f},{bottom - y_ / most_y * height:.1f}" for x, y_ in points)
         last = points[-1][1] if points else 0.0
-        parts += [
-            f'<polyline class="line" stroke="{colour}" points="{path}"/>',
-            f'<rect x="{left + width + 16}" y="{top + 22 * number}" width="12" height="12" fill="{colour}"/>',
-            (
-                f'<text class="small" x="{left + width + 34}" y="{top + 22 * number + 11}">'
-                f"{escape(name)}: {last:,.0f} at the end</text>"
-            ),
-        ]
-    words = "; ".join(f"{name}: {points[-1][1]:,.0f} {y_unit} at the end" for name, points in lines.items() if points)
-    return _drawn(title, words, top + max(height, 22 * len(lines)) + 34, parts)
+        yield f'<polyline class="line" stroke="{colour}" points="{path}"/>'
+        yield f'<rect x="{right + 16}" y="{y}" width="12" height="12" fill="{colour}"/>'
+        yield f'<text class="small" x="{right + 34}" y="{y + 11}">{escape(name)}: {last:,.0f}</text>'
 
 
 def _drawn(title: str, description: str, height: int, parts: Sequence[str]) -> str:

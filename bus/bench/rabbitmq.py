@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bus.bench.contender import Contender, Machines, Turn, machines, take_turn
-from bus.bench.installation import APART, TOGETHER, install
+from bus.bench.contender import Contender, Machines, Turn, machines, take_turn, take_watched_turn
+from bus.bench.installation import APART, OVER_HTTP, TOGETHER, install
 from bus.bench.pace import Order
 from bus.bench.report import Report, percentile
 from bus.bench.yardsticks.open import yardsticks
 
 BUS: Final = "bus"
+#: The bus with its gateway in a process of its own, where all goes over HTTP: submissions, and the feed of results.
+BUS_HTTP: Final = "bus-http"
 #: The bus with every host in a process of its own.
 BUS_APART: Final = "bus-apart"
 #: The bus below its maximum: latency without a queue in front.
 BUS_OPEN: Final = "bus-open"
 #: In the order of the table. ``ceiling`` carries ten messages, ``ceiling-8`` the eight that the bus puts on the broker.
-NAMES: Final = (BUS, BUS_APART, BUS_OPEN, "ceiling", "ceiling-8", "dramatiq", "celery")
+NAMES: Final = (BUS, BUS_HTTP, BUS_APART, BUS_OPEN, "ceiling", "ceiling-8", "dramatiq", "celery")
+_OURS: Final = frozenset({BUS, BUS_HTTP, BUS_APART, BUS_OPEN})
 #: Left out unless they are asked for by name.
 _EXTRA: Final = frozenset({BUS_APART})
 DEFAULT: Final = tuple(name for name in NAMES if name not in _EXTRA)
@@ -69,6 +72,23 @@ class Row:
         used = {name: statistics.median(turn.cpu_ms[name] for turn in self.turns) for name in names}
         return {name: value for name, value in used.items() if value >= 0.005}
 
+    @property
+    def broker(self) -> dict[str, Any]:
+        """What RabbitMQ told: messages a request and a second, and the most that it held; empty if it was not asked."""
+        asked = [turn for turn in self.turns if turn.broker]
+        figures = [turn.broker for turn in asked if turn.broker]
+        if not figures:
+            return {}
+        ended, speed = sum(turn.ran.ended for turn in asked), statistics.median(self.speeds)
+        messages = {name: sum(one.messages[name] for one in figures) for name in figures[0].messages}
+        return {
+            "a_request": {name: round(count / ended, 2) for name, count in messages.items()},
+            "per_s": {name: round(count / ended * speed, 1) for name, count in messages.items()},
+            "redelivered": messages["redelivered"],
+            "most_queued": max(one.most_queued for one in figures),
+            "most_memory_mb": round(max(one.most_memory for one in figures) / 1e6, 1),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """One row of the table."""
         latencies = self.latencies
@@ -83,7 +103,7 @@ class Row:
             "repeated": sum(turn.ran.repeated for turn in self.turns),
             "cpu_ms": {name: round(value, 2) for name, value in cpu.items()},
             "cpu_ms_sum": round(sum(cpu.values()), 2),
-        }
+        } | ({"broker": broker} if (broker := self.broker) else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +117,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The shape of every benchmark's report, with ``versions`` and ``rows``, by contender."""
         wanted, ours = self.wanted, self.rows.get(BUS)
-        others = {name: row for name, row in self.rows.items() if name not in {BUS, BUS_APART, BUS_OPEN}}
+        others = {name: row for name, row in self.rows.items() if name not in _OURS}
         report = Report(
             bench="rabbitmq",
             settings={
@@ -106,7 +126,7 @@ class Comparison:
                 "rounds": wanted.rounds,
                 "rate": wanted.rate,
                 "agencies": 4,
-                "submission": "the gateway's operation, without HTTP",
+                "submission": "the gateway's operation, without HTTP but for bus-http",
             },
             requests_per_s=statistics.median(ours.speeds) if ours else 0.0,
             latencies=ours.latencies if ours else (),
@@ -131,20 +151,22 @@ def compare(wanted: Wanted, meta: Path, progress: Callable[[str], None]) -> Comp
         versions = {"rabbitmq": shared.rabbit.version, "postgresql": shared.postgres.version}
         turns: dict[str, list[Turn]] = {name: [] for name in NAMES if name in wanted.contenders}
         orders = {name: _order(name, wanted) for name in turns}
-        is_bus_wanted = bool(turns.keys() & {BUS, BUS_APART, BUS_OPEN})
+        is_bus_wanted = bool(turns.keys() & _OURS)
         installation = install(shared, folder, meta, "bus") if is_bus_wanted else None
         contenders: dict[str, Contender] = yardsticks(shared, folder)
         if installation:
             contenders |= {name: installation.contender(TOGETHER, name) for name in (BUS, BUS_OPEN)}
+            contenders[BUS_HTTP] = installation.contender(OVER_HTTP, BUS_HTTP)
             contenders[BUS_APART] = installation.contender(APART, BUS_APART)
         for number in range(wanted.rounds):
             for name, taken in turns.items():
                 progress(f"round {number + 1} of {wanted.rounds}: {name}")
                 order = _named(orders[name], f"{name}-{number}")
-                taken.append(take_turn(contenders[name], order, shared, folder / "loaders.log"))
+                take = take_watched_turn if name in _OURS else take_turn
+                taken.append(take(contenders[name], order, shared, folder / "loaders.log"))
         if installation:
             progress("recounting the store")
-            ended = sum(turn.ran.ended for name in turns if name.startswith(BUS) for turn in turns[name])
+            ended = sum(turn.ran.ended for name in turns if name in _OURS for turn in turns[name])
             if installation.recount() < ended:
                 raise AssertionError("the store accepted fewer requests than ended")
     rows = {

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bus.bench import fanout
 from bus.bench.contender import Machines, take_turn
+from bus.bench.cost import of_soak, tell
 from bus.bench.installation import install
 from bus.bench.meter import Pids, resident
 from bus.bench.orders import loader
@@ -24,6 +25,8 @@ from bus.ports import Store
 from bus.process.state import ALIVE
 
 _EVERY: Final = 5.0
+#: Samples of which one is told: a minute's.
+_TOLD: Final = 12
 #: Seconds for the broker's own figures to catch up: it gathers them every five.
 _SETTLE: Final = 30.0
 #: Most in flight; an open loop that falls behind for good fails by it.
@@ -67,10 +70,29 @@ class Soak:
             for name in self.samples[0].memory
         }
 
+    @property
+    def most_queued(self) -> int:
+        """Messages in all queues together, when there were most."""
+        return max(sample.queued for sample in self.samples)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that was accepted has ended, and nothing was left lying about."""
+        verdicts = self.verdicts()
+        return verdicts["nothing_lost"] and verdicts["queues_empty_at_the_end"]
+
+    def verdicts(self) -> dict[str, bool]:
+        """What a long load is to show."""
+        theirs = {"broker", "postgresql", "loader"}
+        return {
+            "nothing_lost": self.alive == 0 and self.accepted >= self.ran.ended,
+            "memory_steady": all(share <= 1.05 for name, share in self.growth().items() if name not in theirs),
+            "queues_bounded": self.most_queued <= self.most_queued_allowed,
+            "queues_empty_at_the_end": self.samples[-1].queued == 0,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Figures, verdicts and samples."""
-        growth, queued = self.growth(), max(sample.queued for sample in self.samples)
-        ours = {name: share for name, share in growth.items() if name not in {"broker", "postgresql", "loader"}}
         return {
             "bench": "rabbitmq-soak",
             "settings": {"seconds": self.ran.took, "rate": round(self.rate, 1), "maximum": round(self.maximum, 1)},
@@ -79,16 +101,11 @@ class Soak:
                 **{f"p{share}_ms": round(percentile(self.ran.latencies, share), 1) for share in (50, 95, 99)},
                 "accepted": self.accepted,
                 "alive": self.alive,
-                "most_queued": queued,
+                "most_queued": self.most_queued,
                 "most_outbox": max(sample.outbox for sample in self.samples),
             },
-            "growth": {name: round(share, 3) for name, share in growth.items()},
-            "verdicts": {
-                "nothing_lost": self.alive == 0 and self.accepted >= self.ran.ended,
-                "memory_steady": all(share <= 1.05 for share in ours.values()),
-                "queues_bounded": queued <= self.most_queued_allowed,
-                "queues_empty_at_the_end": self.samples[-1].queued == 0,
-            },
+            "growth": {name: round(share, 3) for name, share in self.growth().items()},
+            "verdicts": self.verdicts(),
             "samples": [
                 {
                     "at": round(one.at, 1),
@@ -109,12 +126,13 @@ def soak(minutes: float, *, window: int, meta: Path, progress: Callable[[str], N
         progress("measuring the maximum")
         most = take_turn(contender, Order(window=window, seconds=10.0, prefix="most"), shared, log).ran
         order = Order(window=_WINDOW, seconds=60 * minutes, rate=most.speed / 2, prefix="soak")
+        tell(of_soak(order.seconds, rate=most.speed / 2), folder, progress, mend="let it run for less")
         with contender.open() as ready, loader(ready.load, replace(order, where=ready.where), log) as load:
-            progress(f"{minutes:g} minutes at {most.speed / 2:.0f} requests/s")
+            progress(f"loading for {60 * minutes:g} s at {most.speed / 2:.0f} requests/s")
             with ThreadPoolExecutor(1) as pool, closing(installation.store()) as store:
                 groups: Mapping[str, Pids] = {**shared.groups(), **ready.programs, "loader": lambda: (load.pid,)}
                 loading = pool.submit(load.load)
-                samples = _watch(loading, groups, shared, store)
+                samples = _watch(loading, groups, shared, store, progress)
             ran = loading.result()
         progress("recounting the store")
         accepted = installation.recount()
@@ -130,10 +148,16 @@ def soak(minutes: float, *, window: int, meta: Path, progress: Callable[[str], N
     )
 
 
-def _watch(loading: Future[Ran], groups: Mapping[str, Pids], shared: Machines, store: Store) -> list[Sample]:
+def _watch(
+    loading: Future[Ran],
+    groups: Mapping[str, Pids],
+    shared: Machines,
+    store: Store,
+    progress: Callable[[str], None],
+) -> list[Sample]:
     """A sample every few seconds, and one of when all is done."""
     begun = time.monotonic()
-    samples = []
+    samples: list[Sample] = []
     while True:
         is_last = bool(wait([loading], timeout=_EVERY).done)
         samples.append(
@@ -146,6 +170,9 @@ def _watch(loading: Future[Ran], groups: Mapping[str, Pids], shared: Machines, s
         )
         if is_last:
             return samples
+        if len(samples) % _TOLD == 1:
+            now = samples[-1]
+            progress(f"{now.at:.0f} s: {now.queued} messages in queues, {now.outbox} rows in the outbox")
 
 
 def _settled(shared: Machines) -> int:

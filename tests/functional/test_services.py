@@ -17,7 +17,16 @@ import pika  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
-from bus.bench.services import PostgresNode, RabbitCluster, RabbitNode, RedisNode, ServiceError, place, postgres, rabbit
+from bus.bench.services import (
+    PostgresNode,
+    RabbitCluster,
+    RabbitNode,
+    RedisNode,
+    ServiceError,
+    place,
+    postgres,
+    rabbit_programs,
+)
 from bus.bench.services import redis as redis_service
 from tests.support.services import Vhost
 
@@ -236,12 +245,12 @@ def test_redis_answers_and_is_gone_after_its_with(tmp_path: Path) -> None:
 def test_a_service_that_is_not_installed_is_told_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("BUS_SERVICES_DIR", str(tmp_path))
-    monkeypatch.setattr(rabbit, "PROGRAMS", tmp_path)
+    monkeypatch.setattr(rabbit_programs, "PROGRAMS", tmp_path)
     monkeypatch.setattr(postgres, "RELEASES", tmp_path)
     place.docker_works.cache_clear()
     finds: tuple[Callable[[], object], ...] = (
-        partial(rabbit.find, "4"),
-        partial(rabbit.find, "debian"),
+        partial(rabbit_programs.find, "4"),
+        partial(rabbit_programs.find, "debian"),
         postgres.find,
         redis_service.find,
     )

@@ -16,7 +16,7 @@ import pytest
 
 from bus.bench.services import RabbitNode
 from bus.bench.services.ports import free_ports
-from bus.bench.services.rabbit import find
+from bus.bench.services.rabbit_programs import find
 from bus.cli import main
 from tests.functional.test_topology import workspace
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bus.bench.services.network import Network
-from bus.bench.services.rabbit import RabbitAdmin, RabbitNode, Seat
+from bus.bench.services.rabbit import RabbitNode, Seat
+from bus.bench.services.rabbit_admin import RabbitAdmin
 from bus.bench.services.waiting import wait_until
 
 #: The ports that RabbitMQ uses by itself: each node has a network of its own.
