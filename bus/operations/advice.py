@@ -133,6 +133,12 @@ _ADVICE: Mapping[str, Advice] = {
     "clock_drift": _advice("The clock of this machine jumped.", "قفزت ساعة هذا الجهاز.", *_CLOCK),
     "deadline_near": _advice("Most of the request's time is used.", "انقضى معظم مهلة الطلب.", *_LATE),
     "deadline_passed": _advice("The request's deadline passed; it goes on.", "انقضت مهلة الطلب وما زال جاريًا.", *_LATE),
+    "host_misconfigured": _advice(
+        "The settings of the agency's host do not let it begin.",
+        "إعدادات مضيف الجهة لا تسمح له بالعمل.",
+        "The log says what is wrong and where (`host_misconfigured`). Mend it, start the bus again, and close this.",
+        "يذكر سجل التشغيل الخطأ وموضعه (host_misconfigured). أصلحوه وأعيدوا تشغيل الناقل ثم أغلقوا هذا العطل.",
+    ),
     "not_offered": _advice(
         "No host of the agency offers this operation; its steps wait.",
         "لا يقدّم أي مضيف للجهة هذه العملية، وخطواتها تنتظر.",

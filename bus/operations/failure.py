@@ -19,9 +19,11 @@ from bus.operations.context import Context
 from bus.operations.given import After, FailureKey, Most, Reason
 from bus.operations.operation import Command, Given
 from bus.operations.request import Moved, moved, when
-from bus.ports import FailureRow, Incoming
+from bus.ports import CauseRow, FailureRow, Incoming
 from bus.process.event import Event, GaveUp, ReplayAsked
 from bus.process.state import Step, StepKey, StepState
+
+_MOST_CAUSES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,10 @@ class ListFailures:
         Literal["open", "closed", "all"],
         Given(place="query", summary=Text(en="Open, closed or all.", ar="المفتوحة أو المغلقة أو الكل.")),
     ] = "open"
+    cause: Annotated[
+        str | None,
+        Given(place="query", summary=Text(en="Of this cause only.", ar="من هذا السبب وحده.")),
+    ] = None
     after: After = 0
     most: Most = 50
 
@@ -49,8 +55,23 @@ class FailureLine:
     step: str | None
     item: int | None
     opened_at: str
+    #: How often it came, and when last: more than once only where it stands for a cause and belongs to no request.
+    times: int
+    last_at: str
     closed_at: str | None
     how_closed: str | None
+    what: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseLine:
+    """All open failures of one cause."""
+
+    cause: str
+    failures: int
+    times: int
+    opened_at: str
+    last_at: str
     what: Text
 
 
@@ -60,6 +81,9 @@ class FailureLines:
 
     items: tuple[FailureLine, ...]
     next: str | None
+    #: Where one page does not hold all that are open: what all of them are, so that none is hidden behind many of
+    #: another cause. At most 200.
+    causes: tuple[CauseLine, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +114,8 @@ class FailureView:
     evidence_bytes: int | None
     #: Keyed: the same bytes have the same one, and nobody can guess the bytes from it.
     evidence_digest: str | None
+    #: Where it came more than once: how many of the raw messages are kept. The evidence is the first of them.
+    kept: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +136,13 @@ class Closed:
 def list_failures(context: Context, _caller: Caller, given: ListFailures) -> FailureLines:
     """A page of failures, oldest first."""
     is_open = {"open": True, "closed": False, "all": None}[given.state]
-    rows = context.store.failures(is_open=is_open, after=given.after, most=given.most)
+    rows = context.store.failures(is_open=is_open, after=given.after, most=given.most, cause=given.cause)
     following = str(rows[-1].key) if len(rows) == given.most else None
-    return FailureLines(items=tuple(_line(row) for row in rows), next=following)
+    is_told = following is not None and is_open is True and given.cause is None
+    causes = context.store.open_causes(_MOST_CAUSES) if is_told else ()
+    return FailureLines(
+        items=tuple(_line(row) for row in rows), next=following, causes=tuple(_cause_line(row) for row in causes)
+    )
 
 
 def show_failure(context: Context, _caller: Caller, given: OneFailure) -> FailureView:
@@ -138,6 +168,7 @@ def show_failure(context: Context, _caller: Caller, given: OneFailure) -> Failur
         changed_at=when(step.changed_at) if step else None,
         evidence_bytes=None if evidence is None else len(evidence),
         evidence_digest=None if evidence is None else hmac.digest(context.secret, evidence, "sha256").hex(),
+        kept=None if row.payload_id is None or row.times is None else len(context.store.failure_messages(row.key)),
     )
 
 
@@ -224,6 +255,17 @@ def _step(context: Context, row: FailureRow) -> Step | None:
     return request.steps.get(row.step) if request is not None and row.step is not None else None
 
 
+def _cause_line(row: CauseRow) -> CauseLine:
+    return CauseLine(
+        cause=row.cause,
+        failures=row.failures,
+        times=row.times,
+        opened_at=to_rfc3339(row.first_at),
+        last_at=to_rfc3339(row.last_at),
+        what=advice(row.code).what,
+    )
+
+
 def _line(row: FailureRow) -> FailureLine:
     return FailureLine(
         failure=str(row.key),
@@ -234,6 +276,8 @@ def _line(row: FailureRow) -> FailureLine:
         step=row.step.step if row.step else None,
         item=row.step.item if row.step else None,
         opened_at=to_rfc3339(row.opened_at),
+        times=row.times or 1,
+        last_at=to_rfc3339(row.last_at or row.opened_at),
         closed_at=when(row.closed_at),
         how_closed=row.how_closed,
         what=advice(row.code).what,

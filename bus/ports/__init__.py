@@ -4,13 +4,17 @@ from bus.ports.broker import Broker, Confirmation, Consumer, Delivery, Outgoing,
 from bus.ports.deciding import Decided, Decider, DeskAnswer, Fate, Incoming
 from bus.ports.journal import Journal, JournalChanges, JournalInvalid, JournalReply, JournalResult, JournalTransaction
 from bus.ports.rows import (
+    MOST_KEPT,
     Act,
     AgencyRow,
+    Alarm,
+    CauseRow,
     Changes,
     DeskClaim,
     DeskRow,
     Disclosure,
     FailureRow,
+    HostRow,
     Line,
     OutboxRow,
     Payload,
@@ -23,9 +27,12 @@ from bus.ports.rows import (
 from bus.ports.store import Mode, Store, Transaction
 
 __all__ = [
+    "MOST_KEPT",
     "Act",
     "AgencyRow",
+    "Alarm",
     "Broker",
+    "CauseRow",
     "Changes",
     "Confirmation",
     "Consumer",
@@ -38,6 +45,7 @@ __all__ = [
     "Disclosure",
     "FailureRow",
     "Fate",
+    "HostRow",
     "Incoming",
     "Journal",
     "JournalChanges",

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from bus.audit.fact import Fact
 from bus.message.channel import Channel
 from bus.message.instant import Instant, Milliseconds
+from bus.message.quick import quick
 from bus.process.decision import FailureClosed
 from bus.process.state import Request, RequestState, Step, StepKey
 
@@ -86,6 +87,42 @@ class FailureRow:
     opened_at: Instant
     closed_at: Instant | None = None
     how_closed: str | None = None
+    #: Of one that stands for its cause: how often that came, and when last. None for one that stands for itself.
+    times: int | None = None
+    last_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something that belongs to no request. One failure is open for each cause; what comes again is counted there."""
+
+    failure: FailureRow
+    #: The raw messages that showed it; of each cause the store keeps the first `MOST_KEPT` only.
+    messages: tuple[Payload, ...] = ()
+
+    def with_another(self, messages: tuple[Payload, ...]) -> Alarm:
+        """It came once more in the same batch."""
+        failure = replace(self.failure, times=(self.failure.times or 0) + 1)
+        return Alarm(failure=failure, messages=self.messages + messages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseRow:
+    """All open failures of one cause."""
+
+    cause: str
+    code: str
+    agency: str | None
+    failures: int
+    #: How often it came: each failure counts once, and one that stands for its cause as often as that came.
+    times: int
+    first_at: Instant
+    last_at: Instant
+
+
+#: How many raw messages are kept of a cause until somebody closes its failure. None of them is anybody's only copy:
+#: replies stand in the journals of the hosts, which are asked again, and tasks in the store.
+MOST_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +209,8 @@ class ResultRow:
     collected_at: Instant | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick
+@dataclass(frozen=True, kw_only=True)
 class AgencyRow:
     """What the bus knows of an agency's host and of how it answers."""
 
@@ -211,6 +249,18 @@ class AgencyRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostRow:
+    """One start of an agency's host that was admitted, and what it offers."""
+
+    agency: str
+    start_id: str
+    #: Operation -> hash of its contracts.
+    operations: Mapping[str, str]
+    started_at: Instant
+    seen_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """Everything that one transaction writes, each list in one multi-row statement, key-sorted."""
 
@@ -228,6 +278,10 @@ class Changes:
     confirmed: Sequence[int] = ()
     results: Sequence[ResultRow] = ()
     failures: Sequence[FailureRow] = ()
+    #: Each counted with the failure that is open for its cause.
+    alarms: Sequence[Alarm] = ()
+    #: Inserted, or seen again.
+    hosts: Sequence[HostRow] = ()
     #: (request key, what is over, when): closes what was open before; one of ``failures`` that is already over in the
     #: same batch comes with ``closed_at`` set.
     failures_closed: Sequence[tuple[int, FailureClosed, Instant]] = ()

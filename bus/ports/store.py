@@ -12,11 +12,13 @@ from bus.message.instant import Instant, Milliseconds
 from bus.ports.rows import (
     Act,
     AgencyRow,
+    CauseRow,
     Changes,
     DeskClaim,
     DeskRow,
     Disclosure,
     FailureRow,
+    HostRow,
     Line,
     OutboxRow,
     Payload,
@@ -57,6 +59,9 @@ class Transaction(Protocol):
 
     def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
         """The rows of these agencies; one that has none yet has the defaults."""
+
+    def hosts(self, agency: str) -> tuple[HostRow, ...]:
+        """Starts of an agency's hosts within the last day, newest first."""
 
     def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
         """Ready steps of an agency, earliest deadline first, their requests locked.
@@ -192,8 +197,13 @@ class Store(Protocol):
     def desk_claims(self, request_id: str) -> tuple[DeskClaim, ...]:
         """Who took the tasks of a request, by time."""
 
-    def failures(self, *, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:
-        """Failures by key."""
+    def failures(
+        self, *, is_open: bool | None, after: int, most: int, cause: str | None = None
+    ) -> tuple[FailureRow, ...]:
+        """Failures by key, of one cause or of all."""
+
+    def open_causes(self, most: int) -> tuple[CauseRow, ...]:
+        """The causes of all open failures, the one that came last first."""
 
     def open_failures(self, request_id: str) -> tuple[FailureRow, ...]:
         """The open failures of one request, by key."""
@@ -201,8 +211,11 @@ class Store(Protocol):
     def failure(self, key: int) -> FailureRow | None:
         """One failure."""
 
-    def note_failure(self, failure: FailureRow, payload: Payload | None) -> None:
-        """A failure without a request (invalid, orphan): kept with its raw bytes."""
+    def note_failure(self, failure: FailureRow, payload: Payload | None) -> int:
+        """As one of `Changes.alarms`, which came now: the key of the failure that is open for its cause."""
+
+    def failure_messages(self, key: int) -> tuple[int, ...]:
+        """Payload ids of the raw messages that are kept of a failure that stands for a cause, oldest first."""
 
     def close_failure(self, key: int, how: str) -> bool:
         """Compare-and-set: open -> closed now, in that way; False if it was closed already or is not there."""

@@ -325,3 +325,6 @@ def _tell(work: Work) -> None:
             "failure_opened", key=failure.key, request_id=failure.request_id or "", agency=failure.agency or "",
             step=failure.step.step if failure.step else "", code=failure.code,
         )  # fmt: skip
+    for alarm in work.alarms.values():
+        failure = alarm.failure
+        _log.warning("alarm_raised", agency=failure.agency or "", code=failure.code, count=failure.times or 0)

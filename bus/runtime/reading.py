@@ -45,7 +45,8 @@ class Reading:
 
     def keep(self, payloads: Iterable[Payload]) -> None:
         """Have these written with the transaction."""
-        self._new |= {payload.id: payload for payload in payloads}
+        for payload in payloads:
+            self._new[payload.id] = payload
 
     def mark(self) -> int:
         """How much there is to write; for `forget`."""

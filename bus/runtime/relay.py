@@ -15,6 +15,7 @@ from bus.message.key import Keys, key_at
 from bus.ports import Broker, FailureRow, Store
 from bus.runtime.epoch import channels_of, connect
 from bus.runtime.process_manager import ProcessManager
+from bus.runtime.turn import Turn
 
 _log = bind(role="relay")
 
@@ -38,8 +39,11 @@ class Relay:
         settings: Settings,
         agencies: tuple[str, ...] = (),
         monotonic: Callable[[], Milliseconds] = lambda: time.monotonic_ns() // 1_000_000,
+        turn: Turn | None = None,
     ) -> None:
+        """``turn`` is that of `bus.runtime.epoch`, where other relays share the store."""
         self._agencies = agencies
+        self._turn = turn
         self._monotonic = monotonic
         #: When it looks next whether the broker still knows the epoch; None: it has not looked yet.
         self._look_at: Milliseconds | None = None
@@ -54,7 +58,7 @@ class Relay:
 
     def connect(self) -> None:
         """Make the channels exist, and begin a new epoch if the broker had forgotten the old one."""
-        connect(self._broker, self._store, self._manager, self._agencies)
+        connect(self._broker, self._store, self._manager, self._agencies, self._turn)
         self._look_at = self._monotonic() + _LOOK_EVERY
 
     def _watch(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from bus.message.replies import REPLY_TYPES, data_digest, reply_from_message, re
 from bus.ports import Consumer, Delivery, Incoming, Payload, Received
 from bus.process.event import Replied
 from bus.process.state import Kind, StepKey
-from bus.receiver.announcement import Started, read_alive, read_started
+from bus.receiver.announcement import Alive, Started, read_alive, read_started
 from bus.runtime.agency import heard
 from bus.runtime.hosts import Hosts
 from bus.runtime.presence import Presence
@@ -39,13 +40,19 @@ class _Understood:
     """A batch of deliveries, sorted by what is to be done with them."""
 
     replies: list[Incoming] = field(default_factory=list)
-    #: (agency, journal id, journal number): whoever sent this is alive.
-    signs: list[tuple[str, str | None, int | None]] = field(default_factory=list)
+    #: (agency, journal id) -> greatest journal number: whoever sent this is alive.
+    signs: dict[tuple[str, str | None], int] = field(default_factory=dict)
     #: (agency, publishing instant).
     ticks: list[tuple[str, int]] = field(default_factory=list)
     started: list[Started] = field(default_factory=list)
+    alive: list[Alive] = field(default_factory=list)
     #: (delivery, code): what nobody can settle is kept for a person.
     invalid: list[tuple[Delivery, str]] = field(default_factory=list)
+
+    def heard(self, agency: str, journal_id: str | None, journal_seq: int | None) -> None:
+        """A sign of life, with the number that the journal had come to."""
+        known = self.signs.get((agency, journal_id), 0)
+        self.signs[agency, journal_id] = max(known, journal_seq or 0)
 
 
 class ReplyConsumer:
@@ -79,8 +86,11 @@ class ReplyConsumer:
         consumer = self._connect()
         try:
             while not stop():
-                self.step(consumer, _IDLE)
+                settled = self.step(consumer, _IDLE)
                 self._tell_presence(consumer)
+                if 0 < settled < self._settings.batch_most:
+                    # A transaction costs much the same however little it settles: the next one has a while to fill.
+                    time.sleep(self._settings.batch_wait / SECOND)
             while self.step(consumer, 0):
                 pass
         finally:
@@ -160,7 +170,7 @@ class ReplyConsumer:
             raise _refused("", "unvouched-sender", what, message)
         if envelope.type in REPLY_TYPES:
             understood.replies.append(self._incoming(delivery, message, agency))
-            understood.signs.append((agency, envelope.journalid, envelope.journalseq))
+            understood.heard(agency, envelope.journalid, envelope.journalseq)
         elif envelope.type is MessageType.TICK:
             understood.ticks.append((agency, envelope.time or 0))
         elif envelope.type is MessageType.HOST_STARTED:
@@ -170,7 +180,8 @@ class ReplyConsumer:
         elif envelope.type is MessageType.HOST_ALIVE:
             alive = read_alive(message)
             _check_sender(alive.agency, agency, message)
-            understood.signs.append((agency, alive.journal_id, alive.seq))
+            understood.heard(agency, alive.journal_id, alive.seq)
+            understood.alive.append(alive)
         else:
             raise _refused("/type", "unexpected-type", "A reply channel takes replies and announcements.", message)
 
@@ -204,12 +215,14 @@ class ReplyConsumer:
         signs, ticks, started = understood.signs, understood.ticks, understood.started
         names = {name for name, *_ in signs} | {name for name, _ in ticks} | {one.agency for one in started}
         work.load_agencies(names)
-        for agency, journal_id, journal_seq in understood.signs:
+        for (agency, journal_id), journal_seq in signs.items():
             work.agencies[agency] = heard(work.agencies[agency], journal_id, journal_seq, work.now)
         for agency, at in understood.ticks:
             work.agencies[agency] = self._hosts.ticked(work.agencies[agency], at, work.now)
         for one in started:
             self._hosts.started(work, one)
+        for sign in understood.alive:
+            self._hosts.alive(work, sign)
         for delivery, code in understood.invalid:
             work.alarm(code, _agency(delivery.channel), body=delivery.body)
 

@@ -135,10 +135,9 @@ class Webhook:
         self._shown = None
         if code in self._open_failures():
             return
-        key = self._keys.next()
-        self._store.note_failure(
+        key = self._store.note_failure(
             FailureRow(
-                key=key,
+                key=self._keys.next(),
                 request_key=None,
                 request_id=None,
                 step=None,

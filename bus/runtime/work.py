@@ -19,10 +19,12 @@ from bus.message.key import Keys
 from bus.message.strict_json import field_pointers
 from bus.ports import (
     AgencyRow,
+    Alarm,
     Changes,
     Decided,
     FailureRow,
     Fate,
+    HostRow,
     Incoming,
     Payload,
     Received,
@@ -72,6 +74,10 @@ class Work:
         self._subjects: dict[str, str | None] = {}
         #: Requests whose definition the store has lost: nothing can be decided about them.
         self._undefined: dict[str, Request] = {}
+        #: By cause.
+        self.alarms: dict[str, Alarm] = {}
+        #: Starts of hosts that were heard of, by agency and start.
+        self.hosts: dict[tuple[str, str], HostRow] = {}
         #: To be done once all of this is true.
         self.after_commit: list[Callable[[], None]] = []
         self.reading = Reading(transaction)
@@ -252,25 +258,30 @@ class Work:
         )
 
     def alarm(self, code: str, agency: str, *, operation: str = "-", body: bytes | None = None) -> None:
-        """Something that an operator must see and that belongs to no request; the same twice at once is one."""
+        """Something that an operator must see and that belongs to no request: the store counts it by its cause.
+
+        Messages count one by one; without one, the same twice in a transaction is one.
+        """
         cause = f"{agency or '-'}/{operation}/{code}"
-        if body is None and any(failure.cause == cause for failure in self.posting.failures):
+        known = self.alarms.get(cause)
+        messages = () if body is None else (Payload(id=self.tools.keys.next(), request_key=None, bytes=body),)
+        if known is not None:
+            self.alarms[cause] = known.with_another(messages) if messages else known
             return
-        evidence = None if body is None else Payload(id=self.tools.keys.next(), request_key=None, bytes=body)
-        self.reading.keep([evidence] if evidence else [])
-        self.posting.failures.append(
-            FailureRow(
-                key=self.tools.keys.next(),
-                request_key=None,
-                request_id=None,
-                step=None,
-                agency=agency,
-                code=code,
-                cause=cause,
-                payload_id=evidence.id if evidence else None,
-                opened_at=self.now,
-            )
+        failure = FailureRow(
+            key=self.tools.keys.next(),
+            request_key=None,
+            request_id=None,
+            step=None,
+            agency=agency,
+            code=code,
+            cause=cause,
+            payload_id=None,
+            opened_at=self.now,
+            times=1,
+            last_at=self.now,
         )
+        self.alarms[cause] = Alarm(failure=failure, messages=messages)
 
     # --- dispatching -------------------------------------------------------------------------------------------------
 
@@ -353,6 +364,8 @@ class Work:
             confirmed=confirmed,
             results=posting.results,
             failures=posting.failures,
+            alarms=list(self.alarms.values()),
+            hosts=list(self.hosts.values()),
             failures_closed=posting.failures_closed,
             desk=list(posting.desk.values()),
             agencies=[

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Insert, Table, and_, delete, func, insert, or
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bus.message.instant import DAY, Instant, Milliseconds
-from bus.ports import Act, AgencyRow, Changes, DeskRow, FailureRow, Mode, Payload
+from bus.ports import Act, AgencyRow, Changes, DeskRow, Mode, Payload
 from bus.process.decision import FailureClosed
 from bus.stores import queries, rows, seldom_rows
 from bus.stores.locks import Lock
@@ -24,7 +24,6 @@ from bus.stores.schema import (
     outbox,
     payload,
     presence,
-    result,
     setting,
     token,
 )
@@ -74,7 +73,6 @@ def _upsert(dialect: str, table: Table, by: tuple[str, ...], kept: tuple[str, ..
 
 def write(connection: Connection, changes: Changes) -> None:
     """The lists of a batch that are seldom long."""
-    close_failures(connection, changes.failures_closed)
     _insert(
         connection, failure, [seldom_rows.failure_row(row) for row in sorted(changes.failures, key=lambda row: row.key)]
     )
@@ -83,13 +81,7 @@ def write(connection: Connection, changes: Changes) -> None:
 
 def close_failures(connection: Connection, closed: Sequence[tuple[int, FailureClosed, Instant]]) -> None:
     """Close the failures of these steps, or of the requests themselves, that were open before this batch."""
-    # Every request that ends says so; hardly any has one.
-    keys = {request_key for request_key, _, _ in closed}
-    shown = select(failure.c.request_key).where(failure.c.closed_at.is_(None), failure.c.request_key.in_(sorted(keys)))
-    with_open = set(connection.scalars(shown)) if keys else set()
     for request_key, over, when in closed:
-        if request_key not in with_open:
-            continue
         name, item, kind = (None, None, None) if over.step is None else rows.key_columns(over.step)
         of_step = and_(
             failure.c.step.is_not_distinct_from(name),
@@ -120,14 +112,6 @@ def confirm(connection: Connection, keys: Collection[int]) -> None:
     connection.execute(delete(outbox).where(outbox.c.key.in_(sorted(keys))))
 
 
-def collect(connection: Connection, consumer: str, keys: Collection[int], now: Instant) -> int:
-    """Mark results of this consumer as collected; how many were not before."""
-    theirs = and_(result.c.consumer == consumer, result.c.key.in_(sorted(keys)), result.c.collected_at.is_(None))
-    # Locked in one order, so that two who say the same at once wait for one another and not in a circle.
-    locked = select(result.c.key).where(theirs).order_by(result.c.key).with_for_update()
-    return connection.execute(update(result).where(result.c.key.in_(locked)).values(collected_at=now)).rowcount
-
-
 def claim(connection: Connection, key: int, clerk: str, draft: Payload | None, now: Instant) -> bool:
     """Open, or claimed by this clerk -> claimed by this clerk; a new draft takes the place of the old one's bytes.
 
@@ -153,13 +137,6 @@ def release(connection: Connection, key: int, clerk: str, now: Instant) -> bool:
     theirs = and_(desk.c.key == key, desk.c.state == "claimed", desk.c.clerk == clerk)
     values = {"state": "open", "clerk": None, "changed_at": now}
     return connection.execute(update(desk).where(theirs).values(values)).rowcount == 1
-
-
-def note_failure(connection: Connection, row: FailureRow, evidence: Payload | None) -> None:
-    """A failure without a request, with its raw bytes."""
-    if evidence is not None:
-        _insert(connection, payload, [rows.payload_row(evidence)])
-    _insert(connection, failure, [seldom_rows.failure_row(row)])
 
 
 def close_failure(connection: Connection, key: int, how: str, now: Instant) -> bool:

@@ -32,7 +32,11 @@ FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint) = {int(Lock.WRITING)} AND objsubid = 1
 """
-_AT_LENGTH = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+#: Whole tables are read otherwise than by their indexes.
+_AT_LENGTH = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
+    " SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"
+)
 
 
 def migrate(url: str, *, password: str | None = None) -> None:
@@ -90,6 +94,20 @@ class PostgresStore(SqlStore):
             if self._clock.is_old():
                 self._read_clock(connection, _CLOCK)
             yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """A connection for one statement that only reads: alone it sees one state, without a transaction around it."""
+        with self._connected(reads=True) as connection:
+            driver = _driver(connection)
+            driver.autocommit = True
+            try:
+                if self._clock.is_old():
+                    self._read_clock(connection, _CLOCK)
+                yield connection
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
 
     @contextmanager
     def reading_at_length(self) -> Iterator[Connection]:

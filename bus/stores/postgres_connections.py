@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import psycopg
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, create_engine, event, exc
 
 from bus.errors import ConfigurationError, Fault, StaleVersionError, StoreUnavailableError
 from bus.message.instant import Milliseconds
-from bus.stores import postgres_arrays
+from bus.stores import postgres_packing
 
 _T = TypeVar("_T")
 
@@ -25,6 +26,10 @@ _T = TypeVar("_T")
 _STALE = frozenset({"23505", "40001", "40P01"})
 #: Codes, or their classes, that say "not now": the connection, resources, an operator, the system, a lock, a standby.
 _UNAVAILABLE = ("08", "53", "57", "58", "55P03", "25006", "25P03", "42501")
+
+#: What runs all the time leads from keys to a few rows, and a plan is kept as long as its connection. One that was made
+#: while a table was young, and walks through all of it, would do so until the database has counted its rows anew.
+_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 
 
 class Driver(psycopg.Connection[tuple[Any, ...]]):
@@ -34,6 +39,8 @@ class Driver(psycopg.Connection[tuple[Any, ...]]):
     patience: float | None = None
     #: Which connections of its address it was made with.
     generation: int = 0
+    #: The numbers of the tables' row types in this database, once somebody has asked.
+    row_types: Mapping[str, int] = MappingProxyType({})
 
     def reads(self, reads: bool) -> None:  # noqa: FBT001  # its name says it
         """What the next transaction is for: to read one committed state, or to write what the server lets it."""
@@ -97,6 +104,7 @@ class Address:
             "statement_timeout": 2 * patience,
             # A process that is paused in a transaction must not hold what others wait for.
             "idle_in_transaction_session_timeout": 2 * patience,
+            **_BY_INDEX,
         }
         options = " ".join(f"-c {name}={value}" for name, value in session.items())
         self._parameters: dict[str, Any] = {
@@ -117,7 +125,7 @@ class Address:
         driver = Driver.connect(**self._parameters)
         driver.patience = 3 * self.patience / 1_000
         driver.generation = generation
-        postgres_arrays.register(driver)
+        postgres_packing.register(driver)
         return driver
 
     def engine(self) -> Engine:

@@ -1,7 +1,7 @@
 """The hot statements for PostgreSQL, on the driver's cursor.
 
-Each is one constant text for any number of rows, which come as one array for each column: so it is parsed and planned
-once for a connection, and a batch costs one statement for each table. The statements of one write leave together and
+Each is one constant text for any number of rows, which come as one parameter: so it is parsed and planned once for a
+connection, and a batch costs one statement for each table. The statements of one write leave together and
 their answers are awaited once.
 """
 
@@ -18,40 +18,31 @@ from sqlalchemy import Table
 from bus.audit.fact import Fact
 from bus.errors import StaleVersionError
 from bus.message.instant import Instant, Milliseconds
-from bus.ports import AgencyRow, Changes, Received, StepRef
+from bus.ports import AgencyRow, Changes, Received, ResultRow, StepRef
 from bus.process.state import Request
 from bus.stores import rows, schema, seldom_rows
 from bus.stores.locks import Lock
 from bus.stores.merging import merged
-from bus.stores.postgres_arrays import Array, Bigints, Texts, types_of
+from bus.stores.postgres_connections import Driver
+from bus.stores.postgres_packing import Packed, RowType, bigints, texts
 
 _Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """One text, and the type of the array of each column that its ``unnest`` takes."""
+    """One text, and the rows that its ``unnest`` takes."""
 
     text: str
-    types: Sequence[type[Array]]
-
-    def arrays(self, values: Sequence[rows.Row]) -> list[Array]:
-        """The rows, turned into columns."""
-        return [array(column) for array, column in zip(self.types, zip(*values, strict=True), strict=True)]
+    rows: RowType
 
 
 def _names(table: Table, leave_out: Collection[str] = ()) -> list[str]:
     return [column.name for column in table.columns if column.name not in leave_out]
 
 
-def _rows_of(types: Sequence[type[Array]]) -> str:
-    return f"unnest({', '.join(f'%b::{array.name}' for array in types)})"
-
-
-def _insert(table: Table, after: str = "", leave_out: Collection[str] = ()) -> _Statement:
-    names = _names(table, leave_out)
-    types = types_of(table, names)
-    return _Statement(f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_rows_of(types)} {after}", types)
+def _insert(table: Table, after: str = "") -> _Statement:
+    return _Statement(f"INSERT INTO {table.name} SELECT * FROM unnest(%b::{table.name}[]) {after}", RowType.of(table))
 
 
 def _replace(table: Table, by: Sequence[str]) -> _Statement:
@@ -60,14 +51,15 @@ def _replace(table: Table, by: Sequence[str]) -> _Statement:
 
 
 def _update_request() -> _Statement:
-    names = ["key", "read", *rows.CHANGING]
-    types = types_of(schema.request, ["key", "version", *rows.CHANGING])
+    """It takes the whole rows as they shall be, and beside them the versions that were read."""
     changes = ", ".join(f"{name} = new.{name}" for name in rows.CHANGING)
     text = (
-        f"UPDATE request SET {changes} FROM {_rows_of(types)} AS new ({', '.join(names)})"
+        # In a SELECT of its own the planner cannot count the rows, and so makes no plan for each number of them.
+        f"UPDATE request SET {changes} FROM ROWS FROM (unnest((SELECT %b::request[])), unnest((SELECT %b::bigint[])))"
+        f" AS new ({', '.join(_names(schema.request))}, read)"
         " WHERE request.key = new.key AND request.version = new.read"
     )
-    return _Statement(text, types)
+    return _Statement(text, RowType.of(schema.request))
 
 
 _REQUESTS = f"SELECT {', '.join(_names(schema.request))} FROM request"
@@ -87,13 +79,14 @@ _LEASE = (
     f" ORDER BY key LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING {', '.join(_names(schema.outbox))})"
     " SELECT leased.*, payload.bytes FROM leased JOIN payload ON payload.id = leased.payload_id ORDER BY leased.key"
 )
+_LOCK_RESULTS = f"SELECT pg_advisory_xact_lock({int(Lock.RESULTS)})"
 _CONFIRM = "DELETE FROM outbox WHERE key = ANY(%b::bigint[])"
 
 _UPDATE_REQUEST = _update_request()
 _INSERT_INBOX = _insert(schema.inbox, "ON CONFLICT DO NOTHING RETURNING request_key, source, message_id, digest")
 _INSERT_REQUEST = _insert(schema.request)
 _INSERT_SUBMISSION = _insert(schema.submission)
-_INSERT_FACT = _insert(schema.fact, leave_out=["leaf_index"])
+_INSERT_FACT = _insert(schema.fact)
 _INSERT_PAYLOAD = _insert(schema.payload)
 _INSERT_OUTBOX = _insert(schema.outbox)
 _INSERT_RESULT = _insert(schema.result)
@@ -101,15 +94,31 @@ _SAVE_STEP = _replace(schema.step, ["request_key", "step", "item", "kind"])
 _SAVE_AGENCY = _replace(schema.agency, ["agency"])
 _INSERT_AGENCY = _insert(schema.agency, "ON CONFLICT DO NOTHING")
 
-_AGENCIES = (
-    f"SELECT {', '.join(_names(schema.agency))} FROM agency WHERE agency = ANY(%b::text[]) ORDER BY agency FOR UPDATE"
+_AGENCIES = f"SELECT {', '.join(_names(schema.agency))} FROM agency WHERE agency = ANY(%b::text[]) ORDER BY agency"
+_OPEN_FAILURES = "SELECT request_key FROM failure WHERE closed_at IS NULL AND request_key = ANY(%b::bigint[])"
+_TRACKED = (
+    "SELECT tracking, request.id FROM submission JOIN request ON request.key = request_key"
+    " WHERE tracking = ANY(%b::text[])"
 )
+_RESULTS = (
+    f"SELECT {', '.join(f'result.{name}' for name in _names(schema.result))}, payload.bytes"
+    " FROM result JOIN payload ON payload.id = payload_id"
+    " WHERE consumer = %s AND result.key > %s ORDER BY result.key LIMIT %s"
+)
+#: Locked in one order, so that two who say the same at once wait for one another and not in a circle.
+_COLLECT = (
+    f"UPDATE result SET collected_at = %s WHERE key = ANY(ARRAY(SELECT key FROM result WHERE {schema.IS_UNCOLLECTED}"
+    " AND consumer = %s AND key = ANY(%b::bigint[]) ORDER BY key FOR UPDATE))"
+)
+#: The number of each row type in this database.
+_ROW_TYPES = "SELECT relname::text, reltype::bigint FROM pg_class WHERE oid = ANY(%b::text[]::regclass[])"
+_WRITTEN = ("request", "submission", "step", "fact", "payload", "inbox", "outbox", "result", "agency")
 
 
 class PostgresStatements:
     """The hot statements on one connection."""
 
-    def __init__(self, driver: psycopg.Connection[tuple[Any, ...]]) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
         # Answers in binary: bytes would come twice as long otherwise.
         self._cursor = driver.cursor(binary=True)
@@ -119,7 +128,7 @@ class PostgresStatements:
 
         The steps are read by a statement of their own, once the locks are held: it sees what the last holder committed.
         """
-        found = self._all(f"{_REQUESTS} WHERE id = ANY(%b::text[]) ORDER BY key FOR UPDATE", Texts(list(request_ids)))
+        found = self._all(f"{_REQUESTS} WHERE id = ANY(%b::text[]) ORDER BY key FOR UPDATE", texts(request_ids))
         return {request.id: request for request in self._with_steps(found)}
 
     def peek(self, request_id: str) -> Request | None:
@@ -152,24 +161,47 @@ class PostgresStatements:
         """Bytes by payload id; unknown ids are absent."""
         if not ids:
             return {}
-        return dict(self._all("SELECT id, bytes FROM payload WHERE id = ANY(%b::bigint[])", Bigints(list(ids))))
+        return dict(self._all("SELECT id, bytes FROM payload WHERE id = ANY(%b::bigint[])", bigints(ids)))
+
+    def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
+        """The rows of these agencies, not locked; those without one are absent."""
+        return {row[0]: seldom_rows.agency_of(row) for row in self._all(_AGENCIES, texts(names))}
+
+    def tracked(self, codes: Collection[str]) -> dict[str, str]:
+        """Tracking code -> id of the request that has it."""
+        return dict(self._all(_TRACKED, texts(codes)))
+
+    def results(self, consumer: str, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """A page of a consumer's feed, with the bytes."""
+        return tuple((rows.result_of(row[:-1]), row[-1]) for row in self._all(_RESULTS, consumer, after, most))
+
+    def collect(self, consumer: str, keys: Collection[int], now: Instant) -> int:
+        """Mark results of this consumer as collected; how many were not before."""
+        self._run(_COLLECT, now, consumer, bigints(keys))
+        return self._cursor.rowcount
+
+    def with_open_failures(self, request_keys: Collection[int]) -> set[int]:
+        """Which of these requests have a failure that nobody has closed."""
+        return {row[0] for row in self._all(_OPEN_FAILURES, bigints(request_keys))}
 
     def receive(self, received: Sequence[Received]) -> tuple[bool, ...]:
         """Record what was received; whether each was new."""
         values = [rows.inbox_row(each) for each in received]
         if not values:
             return ()
-        return rows.which_are_new(values, self._all(_INSERT_INBOX.text, *_INSERT_INBOX.arrays(sorted(values))))
+        return rows.which_are_new(values, self._all(_INSERT_INBOX.text, self._packed(_INSERT_INBOX, sorted(values))))
 
     def write(self, changes: Changes) -> None:
         """Write the long lists of a batch, key-sorted; StaleVersionError if a request is not as it was read."""
-        updates = [(key, read, *later) for key, read, later in map(_update, changes.updates)]
+        updates = sorted(changes.updates, key=_key_of_update)
+        self._know_row_types()
         with self._driver.pipeline():
             if changes.confirmed:
-                self._run(_CONFIRM, [Bigints(sorted(changes.confirmed))])
+                self._run(_CONFIRM, bigints(sorted(changes.confirmed)))
             updated = self._driver.cursor()
             if updates:
-                self._run(_UPDATE_REQUEST.text, _UPDATE_REQUEST.arrays(_sorted(updates)), updated)
+                whole = self._packed(_UPDATE_REQUEST, [rows.request_row(request) for request, _ in updates])
+                self._run(_UPDATE_REQUEST.text, whole, bigints([read for _, read in updates]), cursor=updated)
             self._put(_INSERT_REQUEST, changes.requests, rows.request_row)
             self._put(_INSERT_SUBMISSION, changes.submissions, rows.submission_row)
             self._put(_SAVE_STEP, changes.steps, lambda one: rows.step_row(*one), 4)
@@ -184,15 +216,14 @@ class PostgresStatements:
         if changes.agencies:
             self._write_agencies(changes.agencies, now)
         if changes.results:
-            with self._driver.pipeline():
-                self._run("SELECT pg_advisory_xact_lock(%s::bigint)", [int(Lock.RESULTS)], self._driver.cursor())
-                # A statement of its own: it sees what the last holder of the lock committed.
-                last = self._all("SELECT max(key) FROM result")[0][0] or 0
-            self._run(_INSERT_RESULT.text, _INSERT_RESULT.arrays(rows.results_behind(last, changes.results)))
+            self._all(_LOCK_RESULTS)
+            # A statement of its own: it sees what the last holder of the lock committed.
+            last = self._all("SELECT max(key) FROM result")[0][0] or 0
+            self._run(_INSERT_RESULT.text, self._packed(_INSERT_RESULT, rows.results_behind(last, changes.results)))
 
     def _write_agencies(self, agencies: Sequence[tuple[AgencyRow, AgencyRow]], now: Instant) -> None:
         names = [row.agency for _, row in agencies]
-        found = {row[0]: seldom_rows.agency_of(row) for row in self._all(_AGENCIES, Texts(names))}
+        found = {row[0]: seldom_rows.agency_of(row) for row in self._all(f"{_AGENCIES} FOR UPDATE", texts(names))}
         known = [row for row in agencies if row[1].agency in found]
         new = [row for _, row in agencies if row.agency not in found]
         self._put(_SAVE_AGENCY, [merged(found[row.agency], read, row, now) for read, row in known], _agency_row)
@@ -203,25 +234,32 @@ class PostgresStatements:
     def _with_steps(self, found: Sequence[rows.Row]) -> list[Request]:
         if not found:
             return []
-        return rows.requests_of(found, self._all(_STEPS, Bigints([row[0] for row in found])))
+        return rows.requests_of(found, self._all(_STEPS, bigints([row[0] for row in found])))
 
     def _put(
         self, statement: _Statement, values: Iterable[Any], to_row: Callable[[Any], rows.Row], width: int = 1
     ) -> None:
         if made := _sorted(list(map(to_row, values)), width):
-            self._run(statement.text, statement.arrays(made))
+            self._run(statement.text, self._packed(statement, made))
+
+    def _packed(self, statement: _Statement, values: Sequence[rows.Row]) -> Packed:
+        self._know_row_types()
+        return statement.rows.array(self._driver.row_types[statement.rows.name], values)
+
+    def _know_row_types(self) -> None:
+        if not self._driver.row_types:
+            self._driver.row_types = dict(self._all(_ROW_TYPES, texts(_WRITTEN)))
 
     def _all(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
-        self._run(text, values)
+        self._run(text, *values)
         return self._cursor.fetchall()
 
-    def _run(self, text: str, values: Sequence[Any], cursor: _Cursor | None = None) -> None:
+    def _run(self, text: str, *values: Any, cursor: _Cursor | None = None) -> None:
         (cursor or self._cursor).execute(text, values, prepare=True)
 
 
-def _update(update: tuple[Request, int]) -> tuple[int, int, rows.Row]:
-    key, *later = rows.request_changes(update[0])
-    return key, update[1], later
+def _key_of_update(update: tuple[Request, int]) -> int:
+    return update[0].key
 
 
 def _agency_row(row: AgencyRow) -> rows.Row:

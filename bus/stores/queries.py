@@ -94,13 +94,6 @@ def versions(connection: Connection, request_ids: Collection[str]) -> dict[str, 
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def tracked(connection: Connection, codes: Collection[str]) -> dict[str, str]:
-    """Tracking code -> request id, for those of the codes that are taken."""
-    query = select(submission.c.tracking, request.c.id)
-    query = query.join_from(submission, request, submission.c.request_key == request.c.key)
-    return {row[0]: row[1] for row in connection.execute(query.where(submission.c.tracking.in_(list(codes))))}
-
-
 def lines(
     connection: Connection,
     consumer: str | None,
@@ -274,12 +267,9 @@ def acts(connection: Connection, after: int, most: int) -> tuple[Act, ...]:
 # --- people ---------------------------------------------------------------------------------------------------------
 
 
-def results(
-    connection: Connection, consumer: str, after: int, most: int, *, is_uncollected: bool = False
-) -> tuple[tuple[ResultRow, bytes], ...]:
-    """A page of a consumer's feed, or of what it has not acknowledged of that."""
-    wanted = (result.c.consumer == consumer, *((_IS_UNCOLLECTED,) if is_uncollected else ()))
-    query = _page(result, after, most).where(*wanted).add_columns(payload.c.bytes)
+def uncollected(connection: Connection, consumer: str, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+    """What a consumer has not acknowledged of its feed, oldest first."""
+    query = _page(result, 0, most).where(result.c.consumer == consumer, _IS_UNCOLLECTED).add_columns(payload.c.bytes)
     query = query.join_from(result, payload, payload.c.id == result.c.payload_id)
     return tuple((rows.result_of(row[:-1]), row[-1]) for row in connection.execute(query))
 
@@ -342,9 +332,17 @@ def desk_row_of(connection: Connection, request_key: int, key: StepKey) -> DeskR
     return _only(seldom_rows.desk_of(row) for row in connection.execute(query))
 
 
-def failures(connection: Connection, is_open: bool | None, after: int, most: int) -> tuple[FailureRow, ...]:  # noqa: FBT001  # the port's word
+def failures(
+    connection: Connection,
+    is_open: bool | None,  # noqa: FBT001  # the port's word
+    after: int,
+    most: int,
+    cause: str | None = None,
+) -> tuple[FailureRow, ...]:
     """A page of failures."""
     query = _page(failure, after, most)
+    if cause is not None:
+        query = query.where(failure.c.cause == cause)
     if is_open is not None:
         query = query.where(failure.c.closed_at.is_(None) if is_open else failure.c.closed_at.is_not(None))
     return tuple(seldom_rows.failure_of(row) for row in connection.execute(query))

@@ -11,7 +11,20 @@ from sqlalchemy import Column, Connection, Table, func, or_, select
 from bus.audit.fact import GENESIS, seal
 from bus.process.state import ALIVE, FINAL, OUTCOMES, Kind, Request, RequestState
 from bus.stores import rows
-from bus.stores.schema import desk, desk_claim, fact, failure, inbox, outbox, payload, request, result, step, submission
+from bus.stores.schema import (
+    desk,
+    desk_claim,
+    fact,
+    failure,
+    failure_message,
+    inbox,
+    outbox,
+    payload,
+    request,
+    result,
+    step,
+    submission,
+)
 
 #: How many rows are fetched at once.
 _AT_ONCE = 500
@@ -101,6 +114,7 @@ def _bytes(connection: Connection) -> Iterator[str]:
         (outbox, outbox.c.key, outbox.c.payload_id),
         (result, result.c.key, result.c.payload_id),
         (failure, failure.c.key, failure.c.payload_id),
+        (failure_message, failure_message.c.failure_key, failure_message.c.payload_id),
         (desk, desk.c.key, desk.c.task_id),
         (desk, desk.c.key, desk.c.draft_id),
         (request, request.c.id, request.c.data_id),

@@ -218,7 +218,7 @@ def step_ref(row: Row) -> StepRef:
 
 
 def fact_row(request_key: int, fact: Fact) -> Row:
-    """A row of ``fact`` without its place in the tree."""
+    """A row of ``fact``; its place in the tree is given later."""
     return (
         request_key,
         fact.version,
@@ -238,6 +238,7 @@ def fact_row(request_key: int, fact: Fact) -> Row:
         fact.reason,
         fact.previous,
         fact.hash,
+        None,
     )
 
 

@@ -25,6 +25,8 @@ def failure_row(row: FailureRow) -> rows.Row:
         row.opened_at,
         row.closed_at,
         row.how_closed,
+        row.times,
+        row.last_at,
     )
 
 
@@ -32,7 +34,7 @@ def failure_of(row: rows.Row) -> FailureRow:
     """A failure of its row."""
     (
         key, request_key, request_id, step, item, kind, agency, code, cause, payload_id, opened_at, closed_at,
-        how_closed,
+        how_closed, times, last_at,
     ) = row  # fmt: skip
     return FailureRow(
         key=key,
@@ -46,6 +48,8 @@ def failure_of(row: rows.Row) -> FailureRow:
         opened_at=opened_at,
         closed_at=closed_at,
         how_closed=how_closed,
+        times=times,
+        last_at=last_at,
     )
 
 

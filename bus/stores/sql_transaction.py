@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from bus.audit.fact import Fact
 from bus.message.instant import Instant, Milliseconds
-from bus.ports import AgencyRow, Changes, DeskRow, Received, StepRef, Submission
+from bus.ports import AgencyRow, Changes, DeskRow, HostRow, Received, ResultRow, StepRef, Submission
 from bus.process.state import Request, StepKey
-from bus.stores import commands, queries, rows
+from bus.stores import commands, counted_failures, host_rows, queries, rows
 
 
 class HotStatements(Protocol):
@@ -40,6 +40,21 @@ class HotStatements(Protocol):
 
     def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
         """Bytes by payload id; unknown ids are absent."""
+
+    def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
+        """The rows of these agencies, not locked; those without one are absent."""
+
+    def tracked(self, codes: Collection[str]) -> dict[str, str]:
+        """Tracking code -> id of the request that has it."""
+
+    def results(self, consumer: str, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """A page of a consumer's feed, with the bytes."""
+
+    def collect(self, consumer: str, keys: Collection[int], now: Instant) -> int:
+        """Mark results of this consumer as collected; how many were not before."""
+
+    def with_open_failures(self, request_keys: Collection[int]) -> set[int]:
+        """Which of these requests have a failure that nobody has closed."""
 
     def receive(self, received: Sequence[Received]) -> tuple[bool, ...]:
         """Record what was received; whether each was new."""
@@ -78,13 +93,26 @@ class SqlTransaction:
     def write(self, changes: Changes) -> None:
         """Write it all. StaleVersionError if a request has another version than was read."""
         self._hot.write(changes)
+        self._close_failures(changes)
         commands.write(self._connection, changes)
+        counted_failures.write(self._connection, changes.alarms)
+        host_rows.write(self._connection, changes.hosts, self._now)
         self._hot.write_shared(changes, self._now)
 
     def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
         """The rows of these agencies; one that has none yet has the defaults."""
-        found = queries.agencies(self._connection, names)
+        found = self._hot.agencies(names)
         return {name: found.get(name) or AgencyRow(agency=name) for name in sorted(names)}
+
+    def _close_failures(self, changes: Changes) -> None:
+        # Every request that ends says so; hardly any has one.
+        keys = {request_key for request_key, _, _ in changes.failures_closed}
+        shown = self._hot.with_open_failures(keys) if keys else set()
+        commands.close_failures(self._connection, [one for one in changes.failures_closed if one[0] in shown])
+
+    def hosts(self, agency: str) -> tuple[HostRow, ...]:
+        """Starts of an agency's hosts within the last day, newest first."""
+        return host_rows.read(self._connection, agency)
 
     def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
         """Ready steps of an agency, earliest deadline first."""

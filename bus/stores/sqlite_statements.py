@@ -20,7 +20,7 @@ from sqlalchemy import Table
 
 from bus.audit.fact import Fact
 from bus.message.instant import Instant, Milliseconds
-from bus.ports import Changes, Received, StepRef
+from bus.ports import AgencyRow, Changes, Received, ResultRow, StepRef
 from bus.process.state import Request
 from bus.stores import rows, schema, seldom_rows
 
@@ -63,8 +63,8 @@ def _names(table: Table, leave_out: Collection[str] = ()) -> list[str]:
     return [column.name for column in table.columns if column.name not in leave_out]
 
 
-def _insert(table: Table, after: str = "", leave_out: Collection[str] = ()) -> _Statement:
-    names = _names(table, leave_out)
+def _insert(table: Table, after: str = "") -> _Statement:
+    names = _names(table)
     return _Statement(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES", len(names), after)
 
 
@@ -95,10 +95,27 @@ _READY = (
     " ORDER BY expires_at NULLS LAST, request_key"
 )
 
+_AGENCIES = f"SELECT {', '.join(_names(schema.agency))} FROM agency WHERE agency IN (SELECT value FROM json_each(?))"
+_OPEN_FAILURES = (
+    "SELECT request_key FROM failure WHERE closed_at IS NULL AND request_key IN (SELECT value FROM json_each(?))"
+)
+_TRACKED = (
+    "SELECT tracking, request.id FROM submission JOIN request ON request.key = request_key"
+    " WHERE tracking IN (SELECT value FROM json_each(?))"
+)
+_RESULTS = (
+    f"SELECT {', '.join(f'result.{name}' for name in _names(schema.result))}, payload.bytes"
+    " FROM result JOIN payload ON payload.id = payload_id"
+    " WHERE consumer = ? AND result.key > ? ORDER BY result.key LIMIT ?"
+)
+_COLLECT = (
+    f"UPDATE result SET collected_at = ? WHERE {schema.IS_UNCOLLECTED}"
+    " AND consumer = ? AND key IN (SELECT value FROM json_each(?))"
+)
 _INSERT_INBOX = _insert(schema.inbox, "ON CONFLICT DO NOTHING RETURNING request_key, source, message_id, digest")
 _INSERT_REQUEST = _insert(schema.request)
 _INSERT_SUBMISSION = _insert(schema.submission)
-_INSERT_FACT = _insert(schema.fact, leave_out=["leaf_index"])
+_INSERT_FACT = _insert(schema.fact)
 _INSERT_PAYLOAD = _insert(schema.payload)
 _INSERT_OUTBOX = _insert(schema.outbox)
 _INSERT_RESULT = _insert(schema.result)
@@ -171,6 +188,27 @@ class SqliteStatements:
         """Bytes by payload id; unknown ids are absent."""
         sql = "SELECT id, bytes FROM payload WHERE id IN (SELECT value FROM json_each(?))"
         return dict(self._cursor.execute(sql, _among(ids)).fetchall())
+
+    def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
+        """The rows of these agencies; those without one are absent."""
+        return {row[0]: seldom_rows.agency_of(row) for row in self._cursor.execute(_AGENCIES, _among(names)).fetchall()}
+
+    def tracked(self, codes: Collection[str]) -> dict[str, str]:
+        """Tracking code -> id of the request that has it."""
+        return dict(self._cursor.execute(_TRACKED, _among(codes)).fetchall())
+
+    def results(self, consumer: str, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
+        """A page of a consumer's feed, with the bytes."""
+        found = self._cursor.execute(_RESULTS, (consumer, after, most)).fetchall()
+        return tuple((rows.result_of(row[:-1]), row[-1]) for row in found)
+
+    def collect(self, consumer: str, keys: Collection[int], now: Instant) -> int:
+        """Mark results of this consumer as collected; how many were not before."""
+        return self._cursor.execute(_COLLECT, (now, consumer, *_among(keys))).rowcount
+
+    def with_open_failures(self, request_keys: Collection[int]) -> set[int]:
+        """Which of these requests have a failure that nobody has closed."""
+        return {row[0] for row in self._cursor.execute(_OPEN_FAILURES, _among(request_keys)).fetchall()}
 
     def receive(self, received: Sequence[Received]) -> tuple[bool, ...]:
         """Record what was received; whether each was new."""

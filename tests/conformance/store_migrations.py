@@ -17,7 +17,7 @@ def old_store(connection: Connection, revision: str) -> values.Accepted:
     _insert(connection, schema.request, rows.request_row(each.request))
     _insert(connection, schema.submission, rows.submission_row(each.submission))
     for fact in each.facts:
-        _insert(connection, schema.fact, (*rows.fact_row(each.request.key, fact), None))
+        _insert(connection, schema.fact, rows.fact_row(each.request.key, fact))
     for step in each.request.steps.values():
         _insert(connection, schema.step, rows.step_row(each.request.key, step))
     for payload in each.payloads:

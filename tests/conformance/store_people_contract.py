@@ -272,12 +272,13 @@ class PeopleContract:
 
     def test_what_belongs_to_no_request_is_kept_with_its_raw_bytes(self, store: Store) -> None:
         raw = Payload(id=values.key(), request_key=None, bytes=b"\xff\x00not json")
-        failure = values.failure_row(None, None, payload_id=raw.id, code="invalid-message")
+        failure = values.failure_row(None, None, payload_id=raw.id, cause="tax/-/invalid")
+        bare = values.failure_row(None, None, cause="tax/-/clock_drift")
 
-        store.note_failure(failure, raw)
-        store.note_failure(bare := values.failure_row(None, None), None)
+        assert [store.note_failure(failure, raw), store.note_failure(bare, None)] == [failure.key, bare.key]
 
-        assert store.failures(is_open=True, after=0, most=9) == (failure, bare)
+        shown = tuple(replace(row, times=1, last_at=NOW) for row in (failure, bare))
+        assert store.failures(is_open=True, after=0, most=9) == shown
         assert store.payloads([raw.id]) == {raw.id: raw.bytes}
         assert store.recount() == ()
 

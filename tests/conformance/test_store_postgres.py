@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 
 from bus.errors import ConfigurationError, StoreUnavailableError
 from bus.ports import Changes, Payload, Store
@@ -17,6 +18,8 @@ from bus.stores.postgres import PostgresStore, migrate
 from bus.stores.schema import metadata
 from tests.conformance import store_values as values
 from tests.conformance.store_contract import StoreContract
+from tests.conformance.store_failures_contract import FailuresContract, assert_joined, leave_failures
+from tests.conformance.store_hosts_contract import HostsContract
 from tests.conformance.store_migrations import old_store
 from tests.conformance.store_people_contract import PeopleContract
 from tests.conformance.store_postgres_place import PostgresPlace, emptied, place
@@ -35,6 +38,14 @@ def store(place: PostgresPlace) -> Iterator[Store]:
 
 class TestPostgresStore(StoreContract):
     """The contract, over PostgreSQL."""
+
+
+class TestPostgresFailures(FailuresContract):
+    """Failures that stand for a cause, over PostgreSQL."""
+
+
+class TestPostgresHosts(HostsContract):
+    """Starts of hosts, over PostgreSQL."""
 
 
 class TestPostgresPeople(PeopleContract):
@@ -88,15 +99,16 @@ def test_a_store_of_an_earlier_schema_keeps_what_it_holds(make_new_database: Cal
     engine = create_engine(_sqlalchemy(url))
     with engine.begin() as connection:
         kept = old_store(connection, "0002")
+        leave_failures(connection)
     engine.dispose()
 
-    with pytest.raises(ConfigurationError, match=r"has schema 0002.*needs schema 0003.*bus store migrate"):
+    with pytest.raises(ConfigurationError, match=r"has schema 0002.*needs schema 0004.*bus store migrate"):
         PostgresStore(url)
     migrate(url)
 
     store = PostgresStore(url)
     assert store.submission_of(kept.request.id) == kept.submission
-    assert store.recount() == ()
+    assert_joined(store)
     store.close()
 
 
@@ -173,6 +185,31 @@ def test_a_reader_sees_one_state_and_cannot_write(place: PostgresPlace) -> None:
     store.close()
 
 
+#: Whether the statement is the first one of its transaction.
+_IS_FIRST = "SELECT now() = statement_timestamp()"
+
+
+def test_a_look_leaves_its_connection_as_transactions_need_it(place: PostgresPlace) -> None:
+    store = place.open()
+    # Given looks of which one breaks
+    with pytest.raises(ZeroDivisionError), store.looking():
+        raise ZeroDivisionError
+    with pytest.raises(DBAPIError), store.looking() as connection:
+        connection.exec_driver_sql("SELECT 1 / 0")
+    with store.looking() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        assert connection.exec_driver_sql(_IS_FIRST).scalar()
+    # When the connection is used again
+    # Then readers and writers have their transactions
+    with store.reading() as connection:
+        assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "repeatable read"
+        assert not connection.exec_driver_sql(_IS_FIRST).scalar()
+    with store.writing() as connection:
+        assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
+        assert not connection.exec_driver_sql(_IS_FIRST).scalar()
+    store.close()
+
+
 def test_no_column_but_the_bytes_of_payloads_holds_what_people_wrote(place: PostgresPlace, store: Store) -> None:
     name = "فاطمة الزهراء 29001011234567"
     each = values.with_message(accepted(values.step()))
@@ -193,9 +230,8 @@ def test_no_column_but_the_bytes_of_payloads_holds_what_people_wrote(place: Post
     assert found == {("payload", "bytes")}
 
 
-def test_every_statement_that_runs_all_the_time_can_use_an_index(place: PostgresPlace) -> None:
-    # With whole tables forbidden wherever there is another way; the tables of a test are too small to choose by cost.
-    store = PostgresStore(f"{place.url}?options=-c%20enable_seqscan%3Doff")
+def test_every_statement_that_runs_all_the_time_uses_an_index_however_young_its_table_is(place: PostgresPlace) -> None:
+    store = PostgresStore(place.url)
     each = values.with_message(accepted(values.step()))
     request = accept(store, each)
     scans = (

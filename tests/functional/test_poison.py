@@ -14,6 +14,7 @@ from bus.message.envelope import Message
 from bus.message.instant import Milliseconds
 from bus.ports import Consumer, Delivery, Outgoing
 from bus.process.state import StepState
+from bus.runtime import work
 from bus.runtime.poison import PoisonConsumer
 from tests.support.runtime_rig import A, B, RuntimeRig, runtime
 
@@ -111,10 +112,32 @@ def test_what_the_bus_itself_died_of_is_kept_with_its_bytes(rig: RuntimeRig) -> 
     assert (failure.code, failure.agency, rig.evidence(failure)) == ("poison", A, reply.body)
 
 
-def test_bytes_that_nobody_can_read_are_kept_each_for_itself(rig: RuntimeRig) -> None:
+def test_what_follows_from_one_that_breaks_the_code_is_left_to_a_person_who_sees_its_bytes(
+    rig: RuntimeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that the broker gave up, and a fault in what decides what follows
+    (request,) = rig.submit("one")
+    task, before = task_for(rig, A), rig.request(request)
+
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(work, "decide", breaks)
+    # When that is heard
+    assert give_up(rig, task.body) == 0
+    # Then the broker has forgotten it, nothing was done about it, and a person is shown its bytes
+    (failure,) = rig.failures()
+    assert (failure.code, failure.agency) == ("poison", A)
+    assert list(rig.store.payloads(rig.store.failure_messages(failure.key)).values()) == [task.body]
+    assert rig.request(request) == before
+
+
+def test_bytes_that_nobody_can_read_are_kept_and_counted_in_one_failure(rig: RuntimeRig) -> None:
     assert give_up(rig, b"\xff\x00", b"{}") == 0
-    assert sorted(rig.evidence(failure) for failure in rig.failures()) == [b"{}", b"\xff\x00"]
-    assert set(rig.codes()) == {"poison"}
+    (failure,) = rig.failures()
+    assert (failure.code, failure.times) == ("poison", 2)
+    kept = rig.store.failure_messages(failure.key)
+    assert sorted(rig.store.payloads(kept).values()) == [b"{}", b"\xff\x00"]
 
 
 def test_a_task_of_a_request_that_the_store_does_not_know_is_shown(rig: RuntimeRig, tmp_path: Path) -> None:
@@ -134,7 +157,7 @@ def test_an_agency_cannot_have_the_step_of_another_parked(rig: RuntimeRig) -> No
     task = task_for(rig, A)
     # When the broker gave those up, twice
     give_up(rig, task.body, task.body, sender=host_user(B))
-    # Then nothing became of the step, and a person is shown both
+    # Then nothing became of the step, and a person is shown that it came twice
     assert (rig.step(request).state, rig.step(request).reason) == (StepState.DISPATCHED, None)
     assert rig.tasks(A) == []
-    assert rig.codes() == ["poison", "poison"]
+    assert [(failure.code, failure.times) for failure in rig.failures()] == [("poison", 2)]
