@@ -210,9 +210,9 @@ class Client:
 
     # --- running the bus --------------------------------------------------------------------------------------------
 
-    def failure_list(self, *, state: str = "open", after: int = 0, most: int = 50) -> Json:
+    def failure_list(self, *, state: str = "open", cause: str | None = None, after: int = 0, most: int = 50) -> Json:
         """What needs a person."""
-        return self._read("/failures", state=state, after=after, most=most)
+        return self._read("/failures", state=state, cause=cause, after=after, most=most)
 
     def failure_show(self, failure: int) -> Json:
         """One failure."""

@@ -29,6 +29,8 @@ LogEvent = Literal[
     "adapter_call_failed",
     "agency_paused",
     "agency_resumed",
+    # A failure that belongs to no request, counted with the one that is open for its cause.
+    "alarm_raised",
     "batch_repeated",
     "breaker_closed",
     "breaker_opened",
@@ -43,11 +45,15 @@ LogEvent = Literal[
     "gateway_started",
     "host_admitted",
     "host_alarm",
+    # The settings of a host do not let it begin; `code` and `place` say why. The others go on.
+    "host_misconfigured",
     "host_refused",
     "host_started",
     # A consumer hands messages out one by one, for one of them came again and again; and no longer.
     "isolation_began",
     "isolation_ended",
+    # A host forgot what was answered and is old; `count` interactions.
+    "journal_pruned",
     "journal_retired",
     "legacy_call_done",
     # A library logged or warned; `place` says where.
@@ -55,6 +61,8 @@ LogEvent = Literal[
     # A field or a value was kept out of the line before this one; `place` says who wrote it.
     "log_withheld",
     "message_invalid",
+    # The broker takes one message in no way; `cause` says why. Those beside it went on.
+    "message_refused",
     # Messages wait in a channel, and the broker brings none of them.
     "nothing_delivered",
     "process_started",

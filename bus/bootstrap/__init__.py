@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bus.bootstrap.journals import open_journal as open_journal
     from bus.bootstrap.parts import Parts as Parts
     from bus.bootstrap.parts import assemble as assemble
+    from bus.bootstrap.patience import assemble_patiently as assemble_patiently
     from bus.bootstrap.roles import Roles as Roles
     from bus.bootstrap.roles import roles_of as roles_of
     from bus.bootstrap.run import running as running
@@ -42,6 +43,7 @@ _PLACES: Final = {
     "Parts": "bus.bootstrap.parts",
     "Roles": "bus.bootstrap.roles",
     "assemble": "bus.bootstrap.parts",
+    "assemble_patiently": "bus.bootstrap.patience",
     "bus_broker": "bus.bootstrap.brokers",
     "claimed": "bus.bootstrap.folder",
     "embedded_broker": "bus.bootstrap.brokers",

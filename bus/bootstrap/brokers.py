@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+
 from bus.catalog import BrokerUse, Secret, Workspace, reveal
-from bus.errors import ConfigurationError, Fault
+from bus.catalog.secret import at_its_place, placed
+from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
+from bus.logs import bind
 from bus.message.channel import BUS_USER, host_user
 from bus.ports import Broker
+
+_log = bind(role="bootstrap")
+#: What no waiting mends.
+_REFUSED = frozenset({"broker-login-refused", "broker-certificate-refused"})
 
 
 def embedded_broker() -> Broker:
@@ -38,12 +46,43 @@ def host_broker(workspace: Workspace, agency: str) -> Broker:
     return _reached(workspace, use, host_user(agency), password)
 
 
+def try_login(workspace: Workspace, broker: Broker, password: Secret | None) -> bool:
+    """Whether the broker is there; one that is not is waited for by those who need it.
+
+    ConfigurationError if it does not let us in.
+    """
+    try:
+        _knock(broker)
+        return True
+    except BrokerUnavailableError as error:
+        _log.warning("broker_unavailable", error=error)
+        if _is_refusal(error):
+            fault = Fault(code=error.code, message=str(error), mend=error.mend)
+            file = f"env/{workspace.env.name}.yaml"
+            raise ConfigurationError((at_its_place(fault, password, file),)) from error
+        return False
+
+
+def _knock(broker: Broker) -> None:
+    # A broker that is just starting, or a link that breaks, can look like a refusal: it is one only if it stays so.
+    for attempt in Retrying(
+        retry=retry_if_exception(_is_refusal), stop=stop_after_attempt(3), wait=wait_fixed(1), reraise=True
+    ):
+        with attempt:
+            broker.publisher().close()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, BrokerUnavailableError) and error.code in _REFUSED
+
+
 def _reached(workspace: Workspace, use: BrokerUse, user: str, password: Secret) -> Broker:
     from bus.brokers.rabbitmq import RabbitBroker  # noqa: PLC0415  # the embedded bus needs no pika
 
     told: dict[str, Any] = reveal({"url": use.url, "password": password}, workspace.root, os.environ)
     ca = None if use.ca is None else workspace.root / use.ca
-    return RabbitBroker(told["url"], user=user, password=told["password"], ca=ca, name=user, replicas=use.replicas)
+    with placed(use.url, "broker-url", f"env/{workspace.env.name}.yaml"):
+        return RabbitBroker(told["url"], user=user, password=told["password"], ca=ca, name=user, replicas=use.replicas)
 
 
 def _lacking(workspace: Workspace, name: str, whom: str) -> ConfigurationError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -12,18 +12,49 @@ from bus.bootstrap.brokers import host_broker
 from bus.bootstrap.host import hosted, hosting
 from bus.bootstrap.parts import Parts
 from bus.catalog import Workspace
+from bus.errors import ConfigurationError
+from bus.logs import bind
+from bus.ports import FailureRow
 from bus.runtime.loop import Loops
+
+_log = bind(role="bootstrap")
 
 
 def run_host(parts: Parts, agency: str, stop: threading.Event) -> None:
-    """Run the host of one agency until told to stop; where others share the broker, under its own name there."""
+    """Run the host of one agency until told to stop; where others share the broker, under its own name there.
+
+    One that its settings do not let begin ends, as a process of its own would: it is shown, and the others go on.
+    """
     workspace = parts.workspace
-    if workspace.env.broker is None:
-        with hosting(workspace, parts.data, agency, parts.broker) as host:
-            host.run(stop)
-        return
-    with closing(host_broker(workspace, agency)) as broker, hosting(workspace, parts.data, agency, broker) as host:
+    with ExitStack() as stack:
+        try:
+            broker = parts.broker
+            if workspace.env.broker is not None:
+                broker = stack.enter_context(closing(host_broker(workspace, agency)))
+            host = stack.enter_context(hosting(workspace, parts.data, agency, broker))
+        except ConfigurationError as error:
+            _show_refused(parts, agency, error)
+            stop.wait()
+            return
         host.run(stop)
+
+
+def _show_refused(parts: Parts, agency: str, error: ConfigurationError) -> None:
+    for fault in error.faults:
+        place = f"{fault.file}:{fault.line}" if fault.line else fault.file
+        _log.error("host_misconfigured", agency=agency, code=fault.code, place=place, error=error)
+    failure = FailureRow(
+        key=parts.tools.keys.next(),
+        request_key=None,
+        request_id=None,
+        step=None,
+        agency=agency,
+        code="host_misconfigured",
+        cause=f"{agency}/-/host_misconfigured",
+        payload_id=None,
+        opened_at=parts.store.now(),
+    )
+    parts.store.note_failure(failure, None)
 
 
 class LocalHosts:

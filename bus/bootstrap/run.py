@@ -17,6 +17,8 @@ from bus.errors import ConfigurationError, Fault, TransientError
 from bus.logs import bind
 from bus.message.channel import POISON
 from bus.message.channel import replies as replies_of
+from bus.message.instant import Milliseconds
+from bus.runtime.epoch import LEASE
 from bus.runtime.hosts import Hosts
 from bus.runtime.loop import Loop, Loops
 from bus.runtime.poison import PoisonConsumer
@@ -78,7 +80,8 @@ def _served(parts: Parts, hosts: bool | Collection[str]) -> Collection[str]:  # 
 def _start_relay(parts: Parts, agencies: tuple[str, ...], loops: Loops) -> None:
     webhooks = _webhooks(parts, os.environ)
     settings = parts.tools.settings
-    relay = Relay(parts.store, parts.broker, parts.manager, parts.tools.keys, settings, agencies)
+    turn = _turn(parts, "epoch", LEASE)
+    relay = Relay(parts.store, parts.broker, parts.manager, parts.tools.keys, settings, agencies, turn=turn)
     try:
         relay.connect()
         if parts.workspace.env.store is None:
@@ -153,16 +156,17 @@ def _webhooks(parts: Parts, environ: Mapping[str, str]) -> dict[str, Webhook]:
             store=parts.store,
             keys=tools.keys,
             settings=tools.settings,
-            turn=_turn(parts, f"webhook:{consumer}") if parts.workspace.env.store is not None else None,
+            # A message takes its receiver a few time-outs at most: to connect, to be sent, to be answered.
+            turn=_turn(parts, f"webhook:{consumer}", 8 * tools.settings.webhook_timeout),
         )
     if faults:
         raise ConfigurationError(tuple(faults))
     return made
 
 
-def _turn(parts: Parts, what: str) -> Turn:
-    # A message takes its receiver a few time-outs at most: to connect, to be sent, to be answered.
-    return Turn(parts.store, what, 8 * parts.tools.settings.webhook_timeout)
+def _turn(parts: Parts, what: str, lease: Milliseconds) -> Turn | None:
+    """Where other processes share the store: a store in the folder belongs to this one."""
+    return None if parts.workspace.env.store is None else Turn(parts.store, what, lease)
 
 
 def _sweep(parts: Parts, *, dispatches: bool) -> None:

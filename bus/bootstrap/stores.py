@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bus.bootstrap.folder import private
 from bus.catalog import DatabaseUse, Workspace, reveal
+from bus.catalog.secret import at_its_place, placed
+from bus.errors import ConfigurationError, Fault, StoreUnavailableError
 from bus.ports import Store
 from bus.stores.sqlite import SqliteStore, migrate
 
@@ -25,8 +29,9 @@ def store_of(workspace: Workspace, data: Path) -> Store:
         return open_store(data)
     from bus.stores.postgres import PostgresStore  # noqa: PLC0415  # the embedded bus needs no driver
 
-    url, password = address_of(workspace, use)
-    return PostgresStore(url, password=password)
+    with _named(workspace, use):
+        url, password = address_of(workspace, use)
+        return PostgresStore(url, password=password)
 
 
 def migrate_store(workspace: Workspace, data: Path) -> None:
@@ -37,11 +42,29 @@ def migrate_store(workspace: Workspace, data: Path) -> None:
         return
     from bus.stores.postgres import migrate as migrate_postgres  # noqa: PLC0415  # the embedded bus needs no driver
 
-    url, password = address_of(workspace, use)
-    migrate_postgres(url, password=password)
+    with _named(workspace, use):
+        url, password = address_of(workspace, use)
+        migrate_postgres(url, password=password)
 
 
 def address_of(workspace: Workspace, use: DatabaseUse) -> tuple[str, str | None]:
     """The address of a database and the password for it; keep the second out of logs."""
     told = reveal({"url": use.url, "password": use.password}, workspace.root, os.environ)
     return told["url"], told["password"]
+
+
+@contextmanager
+def _named(workspace: Workspace, use: DatabaseUse) -> Iterator[None]:
+    """What is wrong with the address or the login is told with its place; neither is worth another try."""
+    from bus.stores.postgres_refusal import is_refusal  # noqa: PLC0415  # the embedded bus needs no driver
+
+    file = f"env/{workspace.env.name}.yaml"
+    try:
+        with placed(use.url, "store-url", file):
+            yield
+    except StoreUnavailableError as error:
+        if not is_refusal(error):
+            raise
+        mend = "Check user, password and database of the store, its certificate, and whom the server lets in."
+        fault = Fault(code="store-refused", message=str(error), mend=mend)
+        raise ConfigurationError((at_its_place(fault, use.password or use.url, file),)) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,28 @@ def _revealed(value: Any, root: Path, environ: Mapping[str, str], faults: list[F
         message, mend = f"The secret in {value.name} cannot be read: {type(error).__name__}.", "Put it there."
     faults.append(Fault(code="secret-missing", message=message, mend=mend, file=value.asked_in, line=value.line))
     return ""
+
+
+@contextmanager
+def placed(value: Any, code: str, file: str) -> Iterator[None]:
+    """Within it, a fault of that code names where the value stands; never the value.
+
+    ``value`` is as the settings have it: a `Secret`, or what is written in ``file`` itself.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        faults = tuple(at_its_place(fault, value, file) if fault.code == code else fault for fault in error.faults)
+        raise ConfigurationError(faults) from None
+
+
+def at_its_place(fault: Fault, value: Any, file: str) -> Fault:
+    """The fault with the place of the value, and with the file or the variable that a secret is read from."""
+    if not isinstance(value, Secret):
+        return replace(fault, file=file)
+    source = "the file" if value.source == "file" else "the environment variable"
+    message = f"{fault.message} It is read from {source} {value.name}."
+    return replace(fault, message=message, file=value.asked_in, line=value.line)
 
 
 def is_secret(value: Any) -> bool:

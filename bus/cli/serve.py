@@ -14,6 +14,7 @@ import click
 from bus import logs
 from bus.bootstrap import claimed, load_workspace, roles_of, simulator_folder, simulators
 from bus.catalog import load_simulator
+from bus.cli.show import Language
 from bus.simulator import Persons
 
 _workspace = click.option(
@@ -48,8 +49,16 @@ _data = click.option(
     default=True,
     help="Whether the stand-ins of this process's agencies are started beside it.",
 )
+@click.option(
+    "--wait",
+    type=click.IntRange(0),
+    default=300,
+    show_default=True,
+    help="Seconds to wait at the start for a store that is away; then it ends with exit code 3.",
+)
+@click.option("--lang", type=click.Choice(["en", "ar"]), help="Language of what it says at the start. Default: both.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def serve(  # the options of one command
+def serve(  # noqa: PLR0913, PLR0917  # the options of one command
     workspace: Path,
     env: str,
     data: Path | None,
@@ -57,6 +66,8 @@ def serve(  # the options of one command
     port: int,
     host: str,
     with_simulators: bool,
+    wait: int,
+    lang: Language | None,
     log_level: logs.Level,
 ) -> None:
     """Run the bus: all of it in this process, or the roles that --role names.
@@ -79,11 +90,11 @@ def serve(  # the options of one command
         if wanted.bus:
             from bus.cli.serve_roles import serve_roles
 
-            serve_roles(read, folder, wanted, port, host)
+            serve_roles(read, folder, wanted, port, host, wait, lang)
         else:
             from bus.cli.serve_hosts import serve_hosts
 
-            serve_hosts(read, folder, wanted.agencies)
+            serve_hosts(read, folder, wanted.agencies, lang)
 
 
 def _stop(_signal: int, _frame: object) -> None:

@@ -8,33 +8,43 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-import click
-
 from bus.bootstrap import host_broker, hosting
+from bus.bootstrap.brokers import try_login
 from bus.bootstrap.memory import spare_the_collector
 from bus.catalog import Workspace
+from bus.cli.greeting import at_work
+from bus.cli.show import Language
 from bus.errors import ConfigurationError
+from bus.ports import Broker
 from bus.runtime.loop import Loops
 
 
-def serve_hosts(workspace: Workspace, data: Path, agencies: tuple[str, ...]) -> None:
+def serve_hosts(workspace: Workspace, data: Path, agencies: tuple[str, ...], lang: Language | None) -> None:
     """Run the hosts of these agencies until told to stop; each with its own name and password at the broker."""
     loops = Loops()
     with ExitStack() as stack:
         stack.callback(lambda: loops.stop(workspace.env.settings.drain_within / 1000))
-        for agency in agencies:
-            _refuse_unfit(workspace, data, agency)
+        _refuse_unfit(workspace, data, agencies)
         spare_the_collector()
         loops.run_beside({f"agency:{agency}": partial(_run, workspace, data, agency) for agency in agencies})
-        click.echo(f"{', '.join(agencies)}: at work (environment {workspace.env.name}). Stop it with Ctrl-C.")
+        at_work(lang, ", ".join(agencies), workspace.env.name)
         while True:
             signal.pause()
 
 
-def _refuse_unfit(workspace: Workspace, data: Path, agency: str) -> None:
+def _refuse_unfit(workspace: Workspace, data: Path, agencies: tuple[str, ...]) -> None:
     """What is wrong with the environment is told to whoever starts it, and ends the program."""
+    is_there = True
+    for agency in agencies:
+        with closing(host_broker(workspace, agency)) as broker:
+            # A broker that is away keeps each who knocks waiting: one knock is enough.
+            is_there = is_there and try_login(workspace, broker, workspace.env.agencies[agency].broker_password)
+            _refuse_unfit_host(workspace, data, agency, broker)
+
+
+def _refuse_unfit_host(workspace: Workspace, data: Path, agency: str, broker: Broker) -> None:
     try:
-        with closing(host_broker(workspace, agency)) as broker, hosting(workspace, data, agency, broker):
+        with hosting(workspace, data, agency, broker):
             return
     except ConfigurationError:
         raise

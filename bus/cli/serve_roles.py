@@ -6,11 +6,11 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
-import click
-
 from bus import logs
-from bus.bootstrap import Parts, Roles, assemble, pages, running, write_once
+from bus.bootstrap import Parts, Roles, assemble_patiently, pages, running, write_once
 from bus.catalog import Workspace
+from bus.cli.greeting import at_work, greet
+from bus.cli.show import Language
 from bus.errors import ConfigurationError, Fault
 from bus.gateway.server import address_of, is_loopback, listen, serve_until_told
 from bus.operations.caller import Role, mint_token
@@ -20,12 +20,15 @@ _log = logs.bind(role="serve")
 LOCAL_USER = "local"
 
 
-def serve_roles(workspace: Workspace, data: Path, roles: Roles, port: int, host: str) -> None:
+def serve_roles(
+    workspace: Workspace, data: Path, roles: Roles, port: int, host: str, wait: int, lang: Language | None
+) -> None:
     """Run the roles until told to stop; the gateway, where it is one of them, in this thread."""
-    parts = assemble(workspace, data)
+    parts = assemble_patiently(workspace, data, wait)
+    env = workspace.env.name
     if "gateway" not in roles.bus:
         with running(parts, hosts=roles.agencies, roles=roles.bus):
-            click.echo(f"{', '.join(sorted(roles.bus))}: at work (environment {workspace.env.name}).")
+            at_work(lang, ", ".join([*sorted(roles.bus), *(f"agency:{name}" for name in roles.agencies)]), env)
             _wait()
         return
     is_for_others = not is_loopback(host)
@@ -35,13 +38,17 @@ def serve_roles(workspace: Workspace, data: Path, roles: Roles, port: int, host:
         listening = stack.enter_context(listen(port, host))
         stack.enter_context(running(parts, hosts=roles.agencies, roles=roles.bus))
         introduce(parts, address_of(listening))
-        click.echo(
-            f"The bus listens on {address_of(listening)} (environment {workspace.env.name}). Stop it with Ctrl-C."
+        greet(
+            lang,
+            en=f"The bus listens on {address_of(listening)} (environment {env}). Stop it with Ctrl-C.",
+            ar=f"الناقل يعمل الآن على العنوان {address_of(listening)} (البيئة {env}). أوقفه بالضغط على Ctrl-C.",
         )
-        click.echo("الناقل يعمل الآن. أوقفه بالضغط على Ctrl-C.")
         if is_for_others:
-            click.echo(f"It listens on {host}, for other machines too: put TLS in front, tokens travel in clear.")
-            click.echo(f"يستمع الناقل على العنوان {host} لأجهزة أخرى أيضًا: ضعوا أمامه TLS، فرموز الدخول تمرّ دون تعمية.")
+            greet(
+                lang,
+                en=f"It listens on {host}, for other machines too: put TLS in front, tokens travel in clear.",
+                ar=f"يستمع الناقل على العنوان {host} لأجهزة أخرى أيضًا: ضعوا أمامه TLS، فرموز الدخول تمرّ دون تعمية.",
+            )
         serve_until_told(parts.context, listening, pages)
 
 

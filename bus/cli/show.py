@@ -55,7 +55,12 @@ def _lines(value: Mapping[str, Any], indent: str, lang: Language) -> list[str]:
     if "items" in value and _is_table(value["items"]):
         lines = table(value["items"], lang) if value["items"] else [_NOTHING[lang]]
         rest = {name: member for name, member in value.items() if name != "items" and member is not None}
-        return lines + [f"{_named(name, lang)}: {_cell(member, lang)}" for name, member in rest.items()]
+        for name, member in rest.items():
+            if _is_nested(member):
+                lines += ["", f"{_named(name, lang)}:", *_below(member, "  ", lang)]
+            elif member != []:
+                lines.append(f"{_named(name, lang)}: {_cell(member, lang)}")
+        return lines
     plain = {
         _named(name, lang): _cell(member, lang)
         for name, member in value.items()

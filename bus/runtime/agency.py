@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bus.config import Settings
-from bus.message.instant import Instant
+from bus.message.instant import Instant, Milliseconds
+from bus.message.quick import changed
 from bus.message.reply import Effect, Failed, Reply, Unknown
-from bus.ports import AgencyRow
+from bus.ports import AgencyRow, HostRow
 from bus.process.table import CODES
 from bus.receiver.announcement import Started
 
@@ -135,4 +137,20 @@ def heard(row: AgencyRow, journal_id: str | None, journal_seq: int | None, now: 
     """Something came from the host: it is alive, and its journal is at least that far."""
     if journal_id is None or journal_id != row.journal_id:
         return row
-    return replace(row, alive_at=now, journal_seq=max(row.journal_seq, journal_seq or 0))
+    # Once for every reply.
+    return changed(row, {"alive_at": now, "journal_seq": max(row.journal_seq, journal_seq or 0)})
+
+
+def offered(row: AgencyRow, hosts: Collection[HostRow], now: Instant, dead_after: Milliseconds) -> AgencyRow:
+    """The row with what its hosts offer: of several side by side, what all of them do, for any may get a task.
+
+    Side by side are those that were heard of since the last one started, and lately. So one that takes the place of
+    another is believed at once, and what one of several lacks is not sent until that one is gone.
+    """
+    if not hosts:
+        return row
+    newest = max(hosts, key=lambda host: (host.started_at, host.start_id))
+    beside = [one for one in hosts if one.seen_at >= newest.started_at and now - one.seen_at < dead_after] or [newest]
+    common = set(beside[0].operations).intersection(*(one.operations for one in beside))
+    latest = max(beside, key=lambda host: (host.started_at, host.start_id))
+    return replace(row, operations={name: latest.operations[name] for name in sorted(common)})

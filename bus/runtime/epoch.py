@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import uuid4
 
 from bus.logs import bind
 from bus.message.channel import POISON, Channel, control, replies, tasks
+from bus.message.instant import SECOND, Milliseconds
 from bus.ports import Broker, Decider, Incoming, Store
 from bus.process.event import EpochBegan
+from bus.runtime.turn import Turn
 
 _log = bind(role="relay")
 _BATCH = 100
+#: How long the others wait where the relay that begins an epoch dies of it. One batch takes much less than half of it.
+LEASE: Milliseconds = 30 * SECOND
 
 
 def channels_of(agencies: tuple[str, ...]) -> list[Channel]:
@@ -18,18 +23,43 @@ def channels_of(agencies: tuple[str, ...]) -> list[Channel]:
     return [POISON, *(channel for agency in agencies for channel in (tasks(agency), control(agency), replies(agency)))]
 
 
-def connect(broker: Broker, store: Store, decider: Decider, agencies: tuple[str, ...]) -> bool:
-    """Make the channels exist; True if the broker had forgotten the epoch, and all was made due again."""
+def connect(
+    broker: Broker, store: Store, decider: Decider, agencies: tuple[str, ...], turn: Turn | None = None
+) -> bool:
+    """Make the channels exist; True if the broker had forgotten the epoch, and all was made due again.
+
+    Where several relays share the store, one begins the epoch: it has the ``turn``, and the others look again later.
+    """
     broker.apply(channels_of(agencies))
-    epoch = store.epoch()
-    if epoch is not None and broker.has_epoch(epoch):
+    if _is_known(broker, store):
         return False
+    if turn is None:
+        _begin(broker, store, decider)
+        return True
+    if not turn.is_mine():
+        return False
+    try:
+        # Whoever had the turn before may have begun it meanwhile.
+        return not _is_known(broker, store) and _begin(broker, store, decider, turn.is_mine)
+    finally:
+        turn.end()
+
+
+def _is_known(broker: Broker, store: Store) -> bool:
+    epoch = store.epoch()
+    return epoch is not None and broker.has_epoch(epoch)
+
+
+def _begin(broker: Broker, store: Store, decider: Decider, may: Callable[[], bool] = lambda: True) -> bool:
+    """Whether it was begun: not if somebody else has the turn by now, for this process was held up for so long."""
     new = str(uuid4())
     _log.info("epoch_began", epoch=new)
     after = 0
     while ids := store.alive_requests(after, _BATCH):
         decider.decide([Incoming(request_id=request_id, event=EpochBegan()) for request_id in ids])
         after = store.key_of(ids[-1])
+        if not may():
+            return False
     # Only now: a crash on the way begins the epoch again, and sends some of it twice.
     broker.begin_epoch(new)
     store.save_epoch(new)
