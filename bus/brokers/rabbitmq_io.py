@@ -81,6 +81,7 @@ class IoThread:
             self.later(0, self._pause)
 
     def _pause(self) -> None:
+        # Asleep, and not with a timer: the loop would wake up for all that comes within the moment.
         time.sleep(_MOMENT)
         works, self._gathering = self._gathering, []
         for work in works:
@@ -136,5 +137,7 @@ class IoThread:
                 _log.error("unexpected_error", error=error)
                 for link in tuple(self._links):
                     link.cut("The connection was given up after an unexpected error.")
+                # Whoever gathered is cut off too, and its moment may have gone down with the error.
+                self._gathering.clear()
                 # Of what was handed over, something may be left.
                 self._wake()

@@ -204,21 +204,28 @@ class AgencyHost:
         """Judge, commit, acknowledge. Before the admission nothing but the admission itself is taken."""
         if not self.is_admitted:
             self._await_admission(deliveries)
+            if self._outbox.is_overdue:
+                self._take_in(Sorted())
             return Taken()
         batch = sort(deliveries, self._setup.agency, self._setup.clock(), self._log)
         if not all(self._admit(admitted) for admitted in batch.admissions):
             # The journal is an older copy. The deliveries come again once its successor is admitted.
             return Taken()
-        idle = self._outbox.is_empty and not self._calls.is_busy
-        confirmed = self._outbox.confirmed if batch.asks or idle else ()
-        taken = take(self._setup, batch, confirmed)
-        if confirmed:
-            self._outbox.forget()
-            reach("host.confirmed")
+        taken = self._take_in(batch)
         if deliveries:
             reach("host.received")
             self._acknowledge(deliveries)
             reach("host.acknowledged")
+        return taken
+
+    def _take_in(self, batch: Sorted) -> Taken:
+        """Commit; what the broker confirmed is forgotten along with something else, or when there is time or much."""
+        idle = self._outbox.is_empty and not self._calls.is_busy
+        confirmed = self._outbox.confirmed if batch.asks or idle or self._outbox.is_overdue else ()
+        taken = take(self._setup, batch, confirmed)
+        if confirmed:
+            self._outbox.forget()
+            reach("host.confirmed")
         return taken
 
     def _await_admission(self, deliveries: Sequence[Delivery]) -> None:

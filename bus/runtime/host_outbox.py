@@ -39,8 +39,8 @@ class Outbox:
         self._waiting: deque[JournalReply] = deque()
         #: How far the journal was read; None once there is nothing in it that is not here.
         self._read_to: int | None = None
-        #: Ids of what the broker has and the journal need not keep.
-        self._confirmed: list[str] = []
+        #: Ids of what the broker has and the journal need not keep, in their order.
+        self._confirmed: dict[str, None] = {}
         #: Handed to the broker and not heard of yet, and what it said since, from whatever thread.
         self._posted = 0
         self._said: SimpleQueue[tuple[list[JournalReply], tuple[Confirmation, ...] | None]] = SimpleQueue()
@@ -61,6 +61,11 @@ class Outbox:
     def is_due(self) -> bool:
         """Whether `publish` would hand something over."""
         return self._waits and self._setup.monotonic() >= self._publish_at
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether so much was confirmed that the journal should forget it now, whatever else there is to do."""
+        return len(self._confirmed) >= MOST_AT_ONCE
 
     @property
     def confirmed(self) -> tuple[str, ...]:
@@ -125,8 +130,7 @@ class Outbox:
         if self._read_to is None or len(self._waiting) >= MOST_AT_ONCE:
             return
         part = self._setup.journal.outbox(MOST_AT_ONCE, self._read_to)
-        known = {*self._confirmed}
-        self._waiting.extend(reply for _, reply in part if reply.message_id not in known)
+        self._waiting.extend(reply for _, reply in part if reply.message_id not in self._confirmed)
         self._read_to = part[-1][0] if len(part) == MOST_AT_ONCE else None
 
     def _post(self, publisher: Publisher, batch: list[JournalReply]) -> None:
@@ -158,7 +162,7 @@ class Outbox:
             self._waiting.extendleft(reversed(batch))
             raise BrokerUnavailableError("The connection was lost before the broker had confirmed.")
         told = list(zip(batch, said, strict=True))
-        self._confirmed += [reply.message_id for reply, one in told if one is Confirmation.CONFIRMED]
+        self._confirmed |= dict.fromkeys(reply.message_id for reply, one in told if one is Confirmation.CONFIRMED)
         kept = [reply for reply, one in told if one is not Confirmation.CONFIRMED]
         self._waiting.extendleft(reversed(kept))
         if kept:

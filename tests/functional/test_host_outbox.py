@@ -163,3 +163,29 @@ def test_a_busy_broker_gets_the_same_in_the_same_order_later(office: Office) -> 
     office.line.is_busy = False
     office.work_off()
     assert office.line.sent == [*backlog, "new"]
+
+
+def test_what_was_confirmed_of_a_long_backlog_is_forgotten_part_by_part_also_before_the_admission(
+    tmp_path: Path,
+) -> None:
+    # Given a backlog, and a bus that says nothing
+    rig = Rig(tmp_path)
+    names = [f"r{number}" for number in range(5 * MOST_AT_ONCE)]
+    with rig.journal.transaction() as transaction:
+        transaction.write(
+            JournalChanges(
+                outbox=[JournalReply(message_id=name, type="t", correlation_id="c", body=b"{}") for name in names]
+            )
+        )
+    rig.host.open()
+    # When it leaves, step by step
+    left = []
+    for _ in range(40):
+        rig.host.step()
+        left.append(len(rig.journal.outbox(10 * MOST_AT_ONCE, 0)))
+    # Then the journal holds less and less of it
+    assert not rig.host.is_admitted
+    assert len({*left}) > 3
+    assert left[-1] == 0 or left[-1] < MOST_AT_ONCE
+    rig.host.close()
+    rig.journal.close()

@@ -94,6 +94,35 @@ def test_what_is_gathered_follows_what_came_in_meanwhile(io: IoThread, monkeypat
     assert len(moments) == 1
 
 
+def test_an_error_that_nobody_expected_keeps_nobody_from_gathering_later(io: IoThread) -> None:
+    # Given that the moment of a gathering goes down with an error of the same turn of the loop
+    cut, lost, gathered = threading.Event(), threading.Event(), threading.Event()
+
+    def both() -> None:
+        io.later(0, fail)
+        io.gather(lost.set)
+
+    io.watch(Cut(io, cut))
+    io.call(both)
+    assert cut.wait(PATIENCE)
+    # Then the next one is told
+    io.call(lambda: io.gather(gathered.set))
+    assert gathered.wait(PATIENCE)
+    assert not lost.is_set()
+
+
+class Cut:
+    """A connection that tells that it was cut off."""
+
+    def __init__(self, io: IoThread, told: threading.Event) -> None:
+        self._io, self._told = io, told
+
+    def cut(self, why: str) -> None:
+        assert why
+        self._io.forget(self)
+        self._told.set()
+
+
 def hold_up(is_busy: threading.Event, go_on: threading.Event) -> None:
     is_busy.set()
     go_on.wait(PATIENCE)
