@@ -104,7 +104,9 @@ def test_a_host_whose_clock_is_an_hour_slow_loses_and_doubles_nothing(own: Fleet
 
 @pytest.mark.long
 def test_a_host_whose_clock_is_past_every_deadline_begins_nothing_and_says_so(own: Fleet) -> None:
-    # Given a host that takes every task for expired
+    # Given that nothing is under way, and a host that takes every task for expired
+    with own.store() as store:
+        wait_for("what came before has ended", lambda: not store.alive_requests(0, 1))
     before = dict(own.ledger.counts())
     set_clock_of_host(own, 30 * 24 * HOUR)
     requests = [own.submit(f"late-{number}", premises=False) for number in range(5)]
