@@ -115,8 +115,13 @@ def _cause_of_closing(draft: Draft) -> RequestState | None:
 
 
 def _meet_needs(draft: Draft) -> None:
-    if _nothing_waits(draft):
-        return
+    # Most events move one step of many, and let nothing follow.
+    if not nothing_waits(draft):
+        meet_each(draft)
+
+
+def meet_each(draft: Draft) -> None:
+    """Give every step the rows that are known by now, and begin those whose needs are met."""
     # The definition is in topological order, so one pass carries a skip through to those that need it, and to those
     # whose rows it was to decide.
     for name, definition in draft.definition.steps.items():
@@ -127,8 +132,8 @@ def _meet_needs(draft: Draft) -> None:
                 _begin(draft, row.key, definition)
 
 
-def _nothing_waits(draft: Draft) -> bool:
-    """Whether every step has its rows and none of them waits."""
+def nothing_waits(draft: Draft) -> bool:
+    """Whether every step has its rows and none of them waits: then `meet_each` does nothing."""
     rows = draft.request.steps
     if any(row.state is StepState.WAITING for row in rows.values()):
         return False
@@ -163,15 +168,16 @@ def _is_met(step: Step, definition: StepDefinition) -> bool:
 
 def _next_compensations(draft: Draft) -> None:
     """Each compensation starts when later ones are over and nothing that builds on its step is under way."""
-    wanted = [step for step in draft.request.steps.values() if step.key.kind is Kind.COMPENSATION]
+    wanted = [key for key in draft.request.steps if key.kind is Kind.COMPENSATION]
     if not wanted:
         return
     order = list(draft.definition.steps)
-    for step in wanted:
-        if step.state is StepState.WAITING:
-            later = [other for other in wanted if order.index(other.key.step) > order.index(step.key.step)]
-            if all(other.state in _COMPENSATION_OVER for other in later) and _nothing_builds_on(draft, step.key.step):
-                moves.become_ready(draft, step.key)
+    # The last first: one for which there is no provider parks at once, and holds up those before it no more.
+    for key in sorted(wanted, key=lambda key: order.index(key.step), reverse=True):
+        if draft.step(key).state is StepState.WAITING:
+            later = [draft.step(other) for other in wanted if order.index(other.step) > order.index(key.step)]
+            if all(other.state in _COMPENSATION_OVER for other in later) and _nothing_builds_on(draft, key.step):
+                moves.become_ready(draft, key)
 
 
 def _nothing_builds_on(draft: Draft, name: str) -> bool:

@@ -17,7 +17,7 @@ from bus.config import Settings
 from bus.message import identity
 from bus.message.instant import Instant
 from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Unknown
-from bus.process.closing import settle
+from bus.process.closing import meet_each, nothing_waits, settle
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision, ResendTask, SendQuery, SendWithdrawal, TellEnd
 from bus.process.definition import Definition, StepDefinition
@@ -359,6 +359,9 @@ class World:
         again = Draft(after, event, self.now, case.definition, SETTINGS, asks_only=self.asks_only)
         settle(again)
         assert not again.facts, "something that follows was left undone"
+        if again.open and nothing_waits(again):
+            meet_each(again)
+            assert not again.facts, "something waited where nothing was thought to wait"
         if before.state in OUTCOMES:
             assert (after.state, after.ended_at) == (before.state, before.ended_at), "an outcome changed"
         for key, step in after.steps.items():
@@ -367,6 +370,9 @@ class World:
                 self._check_row(case, after, event, old, step)
         if before.state in ALIVE and after.state in OUTCOMES and not isinstance(event, TerminateAsked):
             assert over(after), "a request ended before all was over"
+        if after.state in {RequestState.COMPLETED, RequestState.PARTIALLY_FULFILLED}:
+            known = {key.step for key in after.steps}
+            assert known == set(case.definition.steps), "a request ended before all its steps were known"
         if before.state is not RequestState.OPEN:
             tasks = [send for send in decision.sends if isinstance(send, ResendTask) and send.step.kind is Kind.TASK]
             assert not tasks, "a task was sent again while closing"

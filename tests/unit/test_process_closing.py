@@ -195,6 +195,24 @@ def test_a_compensation_that_parks_holds_up_neither_the_others_nor_the_end_and_i
     assert not again.steps[SECOND_BACK].left_behind
 
 
+def test_a_request_whose_compensations_have_no_provider_ends_at_once_and_lists_each() -> None:
+    # Given two steps that a person did by hand, since no provider could be chosen for them
+    names = ("first", "second")
+    definition = service(*(step(name, compensate=back()) for name in names), step("third"))
+    done = [
+        row("succeeded", StepKey(step=name), agency="", effect=Effect.DONE, output_id=1, output_digest="x")
+        for name in names
+    ]
+    # When the request is cancelled, so that both are to be taken back
+    steps = {one.key: one for one in (*done, row("waiting", StepKey(step="third")))}
+    before = Request(id=REQUEST_ID, key=1, steps=steps, deadline_at=NOW + DAY)
+    decision = decided(before, CancelAsked(**BY), definition)
+    # Then nobody can be asked: both wait for a person, and neither holds up the other nor the end
+    assert decision.request.state is RequestState.CANCELLED
+    taken_back = [one for key, one in decision.request.steps.items() if key.kind is Kind.COMPENSATION]
+    assert [(one.state, one.left_behind) for one in taken_back] == [(StepState.PARKED, True)] * 2
+
+
 def test_the_deadline_of_a_compensation_counts_from_when_it_was_wanted() -> None:
     before = _chain(row("dispatched", THIRD))
     wanted = decided(before, reply(before.steps[THIRD], REPLIES["refused"]), CHAIN).request
