@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,11 +14,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from bus.bootstrap.brokers import bus_broker, try_login
 from bus.bootstrap.parts import Parts, assemble
 from bus.bootstrap.secrets import secret_of
-from bus.bootstrap.stores import store_of
-from bus.catalog import Workspace
+from bus.bootstrap.stores import named, store_of
+from bus.catalog import DatabaseUse, Workspace
 from bus.errors import StoreUnavailableError
 from bus.logs import bind
 from bus.message.instant import SECOND
+from bus.ports import Broker, Store
 
 _log = bind(role="bootstrap")
 _T = TypeVar("_T")
@@ -33,8 +37,19 @@ def assemble_patiently(workspace: Workspace, data: Path, seconds: float) -> Part
     broker = bus_broker(workspace)
     if env.broker is not None:
         try_login(workspace, broker, env.broker.password)
+    until = time.monotonic() + seconds
     store = patiently(lambda: store_of(workspace, data), seconds)
-    return patiently(lambda: assemble(workspace, data, store=store, broker=broker), seconds)
+    with ExitStack() as unused:
+        unused.callback(store.close)
+        parts = patiently(partial(_assemble, workspace, env.store, data, store, broker), until - time.monotonic())
+        unused.pop_all()
+    return parts
+
+
+def _assemble(workspace: Workspace, use: DatabaseUse, data: Path, store: Store, broker: Broker) -> Parts:
+    """As `assemble`; a store that refuses what is asked of it is named, and ends the waiting."""
+    with named(workspace, use):
+        return assemble(workspace, data, store=store, broker=broker)
 
 
 def patiently(begin: Callable[[], _T], seconds: float) -> _T:
@@ -45,7 +60,7 @@ def patiently(begin: Callable[[], _T], seconds: float) -> _T:
     for attempt in Retrying(
         retry=retry_if_exception_type(StoreUnavailableError),
         wait=wait_exponential(multiplier=0.25, max=5),
-        stop=stop_after_delay(seconds),
+        stop=stop_after_delay(max(0, seconds)),
         before_sleep=_tell,
         reraise=True,
     ):

@@ -29,7 +29,7 @@ def store_of(workspace: Workspace, data: Path) -> Store:
         return open_store(data)
     from bus.stores.postgres import PostgresStore  # noqa: PLC0415  # the embedded bus needs no driver
 
-    with _named(workspace, use):
+    with named(workspace, use):
         url, password = address_of(workspace, use)
         return PostgresStore(url, password=password)
 
@@ -42,7 +42,7 @@ def migrate_store(workspace: Workspace, data: Path) -> None:
         return
     from bus.stores.postgres import migrate as migrate_postgres  # noqa: PLC0415  # the embedded bus needs no driver
 
-    with _named(workspace, use):
+    with named(workspace, use):
         url, password = address_of(workspace, use)
         migrate_postgres(url, password=password)
 
@@ -54,7 +54,7 @@ def address_of(workspace: Workspace, use: DatabaseUse) -> tuple[str, str | None]
 
 
 @contextmanager
-def _named(workspace: Workspace, use: DatabaseUse) -> Iterator[None]:
+def named(workspace: Workspace, use: DatabaseUse) -> Iterator[None]:
     """What is wrong with the address or the login is told with its place; neither is worth another try."""
     from bus.stores.postgres_refusal import is_refusal  # noqa: PLC0415  # the embedded bus needs no driver
 
@@ -65,6 +65,7 @@ def _named(workspace: Workspace, use: DatabaseUse) -> Iterator[None]:
     except StoreUnavailableError as error:
         if not is_refusal(error):
             raise
-        mend = "Check user, password and database of the store, its certificate, and whom the server lets in."
+        mend = "Check user, password and database of the store, its certificate, whom the server lets in, and"
+        mend += " the rights of the user in its tables."
         fault = Fault(code="store-refused", message=str(error), mend=mend)
         raise ConfigurationError((at_its_place(fault, use.password or use.url, file),)) from error

@@ -54,7 +54,8 @@ _data = click.option(
     type=click.IntRange(0),
     default=300,
     show_default=True,
-    help="Seconds to wait at the start for a store that is away; then it ends with exit code 3.",
+    help="Seconds to wait at the start for a store that is away; then it ends with exit code 3. Hosts alone have no"
+    " store: they start, and wait for what is away until they are stopped.",
 )
 @click.option("--lang", type=click.Choice(["en", "ar"]), help="Language of what it says at the start. Default: both.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")

@@ -81,8 +81,8 @@ class FailureLines:
 
     items: tuple[FailureLine, ...]
     next: str | None
-    #: Where one page does not hold all that are open: what all of them are, so that none is hidden behind many of
-    #: another cause. At most 200.
+    #: With the first page, where it does not hold all that are open: what all of them are, so that none is hidden
+    #: behind many of another cause. At most 200.
     causes: tuple[CauseLine, ...]
 
 
@@ -138,7 +138,8 @@ def list_failures(context: Context, _caller: Caller, given: ListFailures) -> Fai
     is_open = {"open": True, "closed": False, "all": None}[given.state]
     rows = context.store.failures(is_open=is_open, after=given.after, most=given.most, cause=given.cause)
     following = str(rows[-1].key) if len(rows) == given.most else None
-    is_told = following is not None and is_open is True and given.cause is None
+    # Each look goes over all that are open: who reads on has been told.
+    is_told = following is not None and is_open is True and given.cause is None and not given.after
     causes = context.store.open_causes(_MOST_CAUSES) if is_told else ()
     return FailureLines(
         items=tuple(_line(row) for row in rows), next=following, causes=tuple(_cause_line(row) for row in causes)

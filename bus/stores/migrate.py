@@ -29,6 +29,12 @@ def upgrade(connection: Connection) -> None:
         commands.save_setting(connection, "installation", str(uuid4()))
 
 
+def is_behind(connection: Connection) -> bool:
+    """Whether there is a store of an earlier schema than this code's; ConfigurationError if it is newer."""
+    scripts = ScriptDirectory.from_config(config_on(connection))
+    return _refuse_newer(connection, scripts) not in (None, scripts.get_current_head())
+
+
 def check(connection: Connection) -> None:
     """ConfigurationError if the store does not have the schema of this code."""
     scripts = ScriptDirectory.from_config(config_on(connection))

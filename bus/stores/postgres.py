@@ -13,6 +13,7 @@ from bus.stores import migrate as migrations
 from bus.stores.locks import Lock
 from bus.stores.postgres_clock import APART, DatabaseClock, monotonic
 from bus.stores.postgres_connections import Address, Driver, is_standby
+from bus.stores.postgres_in_use import refuse_in_use
 from bus.stores.postgres_statements import PostgresStatements
 from bus.stores.sql import SqlStore
 
@@ -42,13 +43,16 @@ _AT_LENGTH = (
 def migrate(url: str, *, password: str | None = None) -> None:
     """Make the store in an empty database, or bring it to the newest schema; of several at once one does it.
 
-    The roles never do: they refuse a store of another schema than theirs.
+    The roles never do: they refuse a store of another schema than theirs. TransientError while one of them is connected
+    to a store that has to change: it would go on with the tables that it knows.
     """
-    address = Address(url, password, PATIENCE)
+    address = Address(url, password, PATIENCE, migrates=True)
     with address.mapped(), _disposing(address.engine()) as engine, engine.begin() as connection:
         _driver(connection).patience = None
         connection.execute(text(f"{_AT_LENGTH}; SET LOCAL lock_timeout = '60s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({int(Lock.MIGRATING)})"))
+        if migrations.is_behind(connection):
+            refuse_in_use(connection, address.session)
         migrations.upgrade(connection)
 
 
@@ -97,7 +101,7 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def looking(self) -> Iterator[Connection]:
-        """A connection for one statement that only reads: alone it sees one state, without a transaction around it."""
+        """A connection for one SELECT and nothing else: alone it sees one state, without a transaction around it."""
         with self._connected(reads=True) as connection:
             driver = _driver(connection)
             driver.autocommit = True

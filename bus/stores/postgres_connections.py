@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -19,6 +19,7 @@ from sqlalchemy import Engine, create_engine, event, exc
 from bus.errors import ConfigurationError, Fault, StaleVersionError, StoreUnavailableError
 from bus.message.instant import Milliseconds
 from bus.stores import postgres_packing
+from bus.stores.postgres_in_use import MIGRATING, SESSION
 
 _T = TypeVar("_T")
 
@@ -26,10 +27,15 @@ _T = TypeVar("_T")
 _STALE = frozenset({"23505", "40001", "40P01"})
 #: Codes, or their classes, that say "not now": the connection, resources, an operator, the system, a lock, a standby.
 _UNAVAILABLE = ("08", "53", "57", "58", "55P03", "25006", "25P03", "42501")
+#: What a statement meets whose tables were changed under the process: it has nothing to do with what was to be written.
+_OF_ANOTHER_SCHEMA = frozenset({"42804", "0A000", "42703", "42P01"})
 
 #: What runs all the time leads from keys to a few rows, and a plan is kept as long as its connection. One that was made
 #: while a table was young, and walks through all of it, would do so until the database has counted its rows anew.
 _BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+
+#: In bytes; the server cuts what is longer.
+_LONGEST_NAME = 63
 
 
 class Driver(psycopg.Connection[tuple[Any, ...]]):
@@ -61,6 +67,19 @@ class Driver(psycopg.Connection[tuple[Any, ...]]):
             raise
 
 
+class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
+    """Outside a transaction it only looks: there neither the driver nor the server keeps a statement from writing."""
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Self:
+        if self.connection.autocommit and not _is_look(query):
+            raise psycopg.ProgrammingError("Outside a transaction only a SELECT may run: take `reading` or `writing`.")
+        return super().execute(query, *args, **kwargs)
+
+
+def _is_look(query: Any) -> bool:
+    return bool(query.lstrip().startswith("SELECT" if isinstance(query, str) else b"SELECT"))
+
+
 class _NoAnswerError(psycopg.OperationalError):
     pass
 
@@ -82,7 +101,7 @@ def _within(gen: PQGen[_T], patience: float) -> PQGen[_T]:
 class Address:
     """Where a store is, as libpq understands it, and what may be said of it."""
 
-    def __init__(self, url: str, password: str | None, patience: Milliseconds) -> None:
+    def __init__(self, url: str, password: str | None, patience: Milliseconds, *, migrates: bool = False) -> None:
         """ConfigurationError if nobody understands the URL; what is wrong in it is not told, it may hold a password."""
         try:
             given = conninfo_to_dict(url, **({} if password is None else {"password": password}))
@@ -96,6 +115,8 @@ class Address:
         self._secret = str(given.get("password") or "")
         self.patience = patience
         self._generation = 0
+        #: What the sessions of those who use the store are called.
+        self.session = str(given.get("application_name") or SESSION).encode()[:_LONGEST_NAME].decode(errors="ignore")
         self.name = f"postgresql://{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
         session = {
             "synchronous_commit": "on",
@@ -108,7 +129,6 @@ class Address:
         }
         options = " ".join(f"-c {name}={value}" for name, value in session.items())
         self._parameters: dict[str, Any] = {
-            "fallback_application_name": "bus",
             "target_session_attrs": "read-write",
             "connect_timeout": max(2, patience // 1_000),
             "keepalives_idle": 10,
@@ -116,13 +136,14 @@ class Address:
             "keepalives_count": 3,
             "tcp_user_timeout": 3 * patience,
             **given,
+            "application_name": MIGRATING if migrates else self.session,
             "options": f"{options} {given.get('options', '')}".strip(),
         }
 
     def connect(self) -> Driver:
         """A new connection."""
         generation = self._generation
-        driver = Driver.connect(**self._parameters)
+        driver = Driver.connect(cursor_factory=_Cursor, **self._parameters)
         driver.patience = 3 * self.patience / 1_000
         driver.generation = generation
         postgres_packing.register(driver)
@@ -175,6 +196,12 @@ class Address:
         code, said = error.sqlstate, self._said(error)
         if code in _STALE:
             return StaleVersionError(f"Somebody else was first: {said}.", mend="Decide the batch again.")
+        if _is_of_another_schema(error):
+            return StoreUnavailableError(
+                f"The tables of the store {self.name} are not as this process knows them: {said}.",
+                code="store-schema-changed",
+                mend="A newer release has migrated the store: stop this process, and start it from that release.",
+            )
         lost = code is None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
         if lost or (code or "").startswith(_UNAVAILABLE):
             return StoreUnavailableError(
@@ -193,6 +220,12 @@ class Address:
 def is_standby(error: BaseException) -> bool:
     """Whether a server refused to write because another one does now: connecting anew finds that one."""
     return isinstance(error.orig if isinstance(error, exc.DBAPIError) else error, psycopg.errors.ReadOnlySqlTransaction)
+
+
+def _is_of_another_schema(error: psycopg.Error) -> bool:
+    """Whether the tables are others than this process knows, or than this connection has planned for."""
+    # A table that was made anew has another row type. The server's internal errors are never translated.
+    return error.sqlstate in _OF_ANOTHER_SCHEMA or (error.sqlstate == "XX000" and "cache lookup failed" in str(error))
 
 
 def _says_something(driver: Driver) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
 from sqlalchemy.types import TypeEngine
 
 #: Dimensions, whether there is a NULL among them, type of an element, length, first index.
@@ -60,7 +60,7 @@ def _flags(type_: bytes, values: Sequence[bool | None]) -> list[bytes]:
     return [null if value is None else head + (b"\x01" if value else b"\0") for value in values]
 
 
-#: PostgreSQL's number of a type, and who writes a column of it. For SQLAlchemy a BigInteger is an Integer: it is first.
+#: PostgreSQL's number of a type, and who writes a column of it.
 _TYPES: tuple[tuple[type[TypeEngine[Any]], int, _Pack], ...] = (
     (BigInteger, 20, _bigints),
     (Integer, 23, _integers),
@@ -79,8 +79,11 @@ class RowType:
 
     @classmethod
     def of(cls, table: Table) -> RowType:
-        """That of a table of the schema, whose columns are in the order of the database's."""
-        return cls(table.name, tuple(map(_column, table.columns)))
+        """That of a table of the schema, whose columns are in the order of the database's.
+
+        TypeError if nobody knows how to write one of them.
+        """
+        return cls(table.name, tuple([_column(table, column) for column in table.columns]))
 
     def array(self, number: int, rows: Sequence[Sequence[Any]]) -> Packed:
         """The rows, at least one; ``number`` is that of the row type in this database."""
@@ -98,8 +101,12 @@ class RowType:
         return _array(number, written)
 
 
-def _column(column: Any) -> tuple[bytes, _Pack]:
-    return next((number.to_bytes(4, "big"), pack) for type_, number, pack in _TYPES if isinstance(column.type, type_))
+def _column(table: Table, column: Column[Any]) -> tuple[bytes, _Pack]:
+    for type_, number, pack in _TYPES:
+        # A subclass may be shorter in the database, as a SmallInteger is.
+        if type(column.type) is type_:
+            return number.to_bytes(4, "big"), pack
+    raise TypeError(f"Nobody knows how to write {table.name}.{column.name}, a {column.type!r}: add its type here.")
 
 
 def bigints(values: Collection[int]) -> Packed:

@@ -1,4 +1,7 @@
-"""Whether PostgreSQL refused who connects, which waiting does not mend. libpq gives a text only, and no code."""
+"""Whether PostgreSQL refused who connects, which waiting does not mend.
+
+Of a connection that failed libpq gives a text only, and no code.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ _REFUSED = re.compile(
 
 
 def is_refusal(error: StoreUnavailableError) -> bool:
-    """Whether the server, or its certificate, says no to this address and login for good."""
+    """Whether the server, or its certificate, says no to this address and login for good, or to its use of a table."""
     cause = error.__cause__
     said = getattr(cause, "orig", None) or cause
+    if isinstance(said, psycopg.errors.InsufficientPrivilege):
+        return True
     return isinstance(said, psycopg.OperationalError) and _REFUSED.search(str(said)) is not None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.bootstrap import assemble, host_broker, load_workspace, running, store_of
+from bus.bootstrap import assemble, assemble_patiently, host_broker, load_workspace, running, store_of
 from bus.bootstrap.brokers import try_login
 from bus.bootstrap.patience import patiently
 from bus.brokers.rabbitmq_link import LoginRefusedError
@@ -81,6 +81,37 @@ def test_what_waiting_does_not_mend_ends_it_at_once() -> None:
     with pytest.raises(ConfigurationError):
         patiently(begin, 60)
     assert len(tries) == 1
+
+
+def test_all_that_a_role_waits_for_has_one_time_and_what_was_opened_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a store that is away for a while, then lets itself be opened, and is away again
+    class Opened:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+        def save_definition(self, *_: object) -> None:
+            raise StoreUnavailableError
+
+    opened, began = Opened(), time.monotonic()
+
+    def open_late(*_: object) -> Opened:
+        if time.monotonic() - began < 1.5:
+            raise StoreUnavailableError
+        return opened
+
+    monkeypatch.setattr("bus.bootstrap.patience.store_of", open_late)
+    monkeypatch.setattr("bus.bootstrap.patience.try_login", lambda *_: True)
+    read = shared(tmp_path, "postgresql://h/bus")
+    # When a role waits for it
+    with pytest.raises(StoreUnavailableError):
+        assemble_patiently(read, tmp_path, 3)
+    # Then it has waited as long as it was told, by and large, and leaves nothing open
+    waited = time.monotonic() - began
+    assert (3 <= waited < 5, opened.closed) == (True, True), waited
 
 
 def free_port() -> int:
@@ -177,6 +208,28 @@ def test_a_store_that_lets_nobody_in_ends_the_role_and_names_where_its_password_
     assert (fault.code, fault.file, fault.line > 0) == ("store-refused", "env/test.yaml", True)
     assert "secrets/word" in fault.message
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("may", ["", "alembic_version", "alembic_version, setting"])
+def test_a_store_whose_tables_a_role_may_not_use_ends_it_at_once(
+    place: PostgresPlace, tmp_path: Path, may: str
+) -> None:
+    # Given a login that may do little or nothing in the store
+    place.look("CREATE ROLE without_rights LOGIN")
+    if may:
+        place.look(f"GRANT SELECT ON {may} TO without_rights")
+    read = shared(tmp_path, place.url.replace("postgres@", "without_rights@"))
+    began = time.monotonic()
+    try:
+        # When a role starts with it, then it does not wait
+        with pytest.raises(ConfigurationError, match="permission denied") as refused:
+            assemble_patiently(read, tmp_path, 30)
+        assert time.monotonic() - began < 25
+    finally:
+        place.look("DROP OWNED BY without_rights")
+        place.look("DROP ROLE without_rights")
+    (fault,) = refused.value.faults
+    assert (fault.code, "the rights of the user" in (fault.mend or "")) == ("store-refused", True)
 
 
 def test_a_store_that_is_just_starting_is_no_refusal(tmp_path: Path) -> None:

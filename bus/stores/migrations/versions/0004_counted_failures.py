@@ -45,6 +45,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("closed_at IS NULL AND times IS NOT NULL"),
         postgresql_where=sa.text("closed_at IS NULL AND times IS NOT NULL"),
     )
+
+
+def _widen_failure() -> None:
+    """Two columns at the end, where the schema has them; in PostgreSQL whoever was given rights keeps them."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE failure ADD COLUMN times bigint, ADD COLUMN last_at bigint")
+        return
+    _make_failure_anew()
     for name, column in (("ix_failure_open", "request_key"), ("ix_failure_open_key", "key")):
         op.create_index(
             name,
@@ -56,8 +64,8 @@ def upgrade() -> None:
         )
 
 
-def _widen_failure() -> None:
-    """Made anew and filled again: SQLite would keep the text of an altered table, and that of a new store differs."""
+def _make_failure_anew() -> None:
+    """And filled again: SQLite would keep the text of an altered table, and that of a new store differs."""
     op.execute(f"CREATE TABLE failure_was AS SELECT {_KEPT} FROM failure")
     op.drop_table("failure")
     op.create_table(
