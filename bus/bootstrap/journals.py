@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bus.bootstrap.folder import claimed, private
 from bus.catalog import DatabaseUse, Workspace, load_workspace, reveal
 from bus.catalog.document import read_document
+from bus.catalog.environment import environment_file
 from bus.errors import ConfigurationError, Fault
 from bus.journals.sqlite import SqliteJournal
 from bus.ports import Journal
@@ -52,18 +53,33 @@ class Shelf:
 
         ConfigurationError where there is none: a slip must not make a new one. TransientError while a host runs.
         """
-        use = self._use
-        if self.workspace is None or use is None:
+        address = self._address
+        if address is None:
             self._refuse_missing()
             with claimed(self.data), closing(open_journal(self.data, self.agency)) as journal:
                 yield journal
             return
-        url, password = _address(self.workspace, use)
+        url, password = address
         with closing(_in_postgres(url, password, self.agency)) as shared:
             from bus.journals.postgres_restore import refuse_unready  # noqa: PLC0415  # a file needs no driver
 
             refuse_unready(url, agency=self.agency, password=password)
             yield shared
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for a person, who may have meant another one."""
+        address = self._address
+        if address is None:
+            return f"the file {_file(self.data, self.agency)}"
+        from bus.journals.postgres_restore import place_of  # noqa: PLC0415  # a file needs no driver
+
+        return place_of(address[0], self.agency)
+
+    @property
+    def _address(self) -> tuple[str, str | None] | None:
+        use = self._use
+        return _address(self.workspace, use) if self.workspace is not None and use is not None else None
 
     @property
     def _use(self) -> DatabaseUse | None:
@@ -82,14 +98,31 @@ class Shelf:
             raise _refused("no-journal", f"There is no journal of {self.agency} here.", mend, file)
 
 
-def shelf(agency: str, workspace: Path, env: str, data: Path) -> Shelf:
+def shelf(agency: str, workspace: Path, env: str, data: Path, *, is_named: bool) -> Shelf:
     """Where the agency's journal stands.
+
+    ``is_named``: somebody said which workspace or environment. ConfigurationError where that, or a workspace that is at
+    hand, has no such environment: by a slip, another journal would be taken for the one that was meant.
 
     A workspace that names no journal is not read: its faults stop nobody from declaring what he put back.
     """
-    file = workspace / "env" / f"{env}.yaml"
+    file = workspace / environment_file(env)
+    if not file.is_file() and (is_named or file.parent.is_dir()):
+        raise _unknown(env, file)
     read = load_workspace(workspace.resolve(), env) if file.is_file() and _names_journals(file) else None
     return Shelf(agency=agency, data=data.resolve(), workspace=read)
+
+
+def _unknown(env: str, file: Path) -> ConfigurationError:
+    names = ", ".join(sorted(other.stem for other in file.parent.glob("*.yaml")))
+    mend = (
+        f"Name one of these with --env: {names}."
+        if names
+        else "Name the folder of the workspace with --workspace. A file in the folder of --data is meant where no "
+        "workspace is at hand and neither --workspace, --env nor BUS_ENV says anything."
+    )
+    message = f"There is no environment {env}, which would say where the journal stands."
+    return _refused("unknown-environment", message, mend, file)
 
 
 def _names_journals(file: Path) -> bool:

@@ -138,12 +138,15 @@ class PostgresJournal(Reading, Pruning):
         return renewed
 
     def _prune_some(self, before: Instant) -> int:
-        with self._begun() as (connection, _):
+        with self._begun() as (connection, found):
+            reached = self._followed(found)
             (count,) = connection.execute(_PRUNE, (before,)).fetchone() or (0,)
             if count:
                 connection.execute("UPDATE journal SET oldest = greatest(oldest, %s), seq = seq + 1", (before,))
                 connection.execute("DELETE FROM admission")
-            return int(count)
+                reached = identity(connection.execute(IDENTITY).fetchone())
+        self._known = reached
+        return int(count)
 
     def close(self) -> None:
         """Let go of the database."""

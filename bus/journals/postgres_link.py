@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.rows import TupleRow
 
-from bus.errors import StoreUnavailableError
+from bus.journals.postgres_steps import finish, is_current, upgrade
 
 _T = TypeVar("_T")
 
@@ -34,76 +34,29 @@ _KEEPALIVES = {
 #: PostgreSQL cuts longer names without a word.
 _LONGEST_NAME = 63
 
-#: The tables, step by step; ``version`` says how many steps they have.
-_STEPS: tuple[str, ...] = (
-    """
-    CREATE TABLE version (steps integer NOT NULL);
-    INSERT INTO version VALUES (0);
-    CREATE TABLE journal (
-        one boolean PRIMARY KEY DEFAULT true CHECK (one),
-        journal_id text NOT NULL,
-        seq bigint NOT NULL,
-        oldest bigint NOT NULL
-    );
-    CREATE TABLE interaction (
-        interaction_id text COLLATE "C" PRIMARY KEY,
-        operation text NOT NULL,
-        reference text COLLATE "C" NOT NULL,
-        test boolean NOT NULL,
-        state text NOT NULL,
-        attempt bigint NOT NULL,
-        effect text NOT NULL,
-        data_hash bytea,
-        dead bigint NOT NULL,
-        dead_code text NOT NULL,
-        supersedes text,
-        first_sent bigint NOT NULL,
-        expires_at bigint,
-        intent bigint NOT NULL,
-        request_hash bytea,
-        process text NOT NULL,
-        lease_until bigint NOT NULL,
-        begun_at bigint,
-        called_at bigint,
-        changed_at bigint NOT NULL
-    );
-    CREATE INDEX interaction_waiting ON interaction (changed_at) WHERE state = 'received';
-    CREATE INDEX interaction_reference ON interaction (reference);
-    CREATE TABLE task (interaction_id text COLLATE "C" PRIMARY KEY, body bytea NOT NULL);
-    CREATE TABLE result (
-        interaction_id text COLLATE "C" PRIMARY KEY,
-        raw bytea,
-        message_id text NOT NULL,
-        type text NOT NULL,
-        correlation_id text NOT NULL,
-        body bytea NOT NULL
-    );
-    CREATE TABLE outbox (
-        place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        message_id text COLLATE "C" NOT NULL UNIQUE,
-        type text NOT NULL,
-        correlation_id text NOT NULL,
-        body bytea NOT NULL
-    );
-    CREATE TABLE invalid (
-        place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        origin text NOT NULL,
-        code text NOT NULL,
-        body bytea NOT NULL,
-        at bigint NOT NULL
-    );
-    CREATE TABLE admission (start_id text PRIMARY KEY, journal_id text NOT NULL, seq bigint NOT NULL);
-    """,
-    "CREATE INDEX interaction_first_sent ON interaction (first_sent)",
-)
-
 
 class Connection(psycopg.Connection[TupleRow]):
     """Waits for an answer with a bound: a server that stands still must not take its host along."""
 
+    _is_patient = False
+
     def wait(self, gen: PQGen[_T], *how: Any, **named: Any) -> _T:
         """As the driver does it, but not for ever."""
-        return super().wait(gen, *how, **{"timeout": _ANSWER, **named})
+        return super().wait(gen, *how, **{"timeout": None if self._is_patient else _ANSWER, **named})
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Statements may take as long as they do, while the server's machine answers; not to be used after an error."""
+        self.settle(dict.fromkeys(_LIMITS, 0))
+        self._is_patient = True
+        yield
+        self._is_patient = False
+        self.settle(_LIMITS)
+
+    def settle(self, settings: Mapping[str, str | int]) -> None:
+        """Set these for the session, in one round trip."""
+        asked = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+        self.execute(f"SELECT {asked}", [str(part) for setting in settings.items() for part in setting])
 
 
 def schema_of(agency: str) -> str:
@@ -138,44 +91,17 @@ def connect(parameters: Mapping[str, Any], agency: str) -> Connection:
 
 
 def _prepare(connection: Connection, schema: str) -> None:
-    settings = {
-        **{name: str(limit) for name, limit in _LIMITS.items()},
-        "search_path": sql.Identifier(schema).as_string(connection),
-        # What was answered must be there after a power cut, whatever this database does otherwise.
-        "synchronous_commit": "on",
-    }
-    asked = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-    connection.execute(f"SELECT {asked}", [part for setting in settings.items() for part in setting])
-    if _steps(connection) != len(_STEPS):
-        with connection.transaction():
-            _upgrade(connection, schema)
-
-
-def _steps(connection: Connection) -> int:
-    """How many steps the tables have."""
-    (known,) = connection.execute("SELECT to_regclass('version') IS NOT NULL").fetchone() or (False,)
-    if not known:
-        return 0
-    (steps,) = connection.execute("SELECT steps FROM version").fetchone() or (0,)
-    return int(steps)
-
-
-def _upgrade(connection: Connection, schema: str) -> None:
-    # Hosts that start together wait here for the first one.
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"bus {schema}",))
-    (exists,) = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", (schema,)
-    ).fetchone() or (False,)
-    if not exists:
-        # Not `IF NOT EXISTS`, which asks for the right to make schemas also where an administrator made this one.
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    steps = _steps(connection)
-    if steps > len(_STEPS):
-        raise StoreUnavailableError(
-            f"The journal has schema {steps}, this host knows {len(_STEPS)}: run the newer version of the bus."
-        )
-    for step in _STEPS[steps:]:
-        connection.execute(step)
-    if steps == 0:
-        connection.execute("INSERT INTO journal (journal_id, seq, oldest) VALUES (%s, 0, 0)", (str(uuid4()),))
-    connection.execute("UPDATE version SET steps = %s", (len(_STEPS),))
+    connection.settle(
+        {
+            **_LIMITS,
+            "search_path": sql.Identifier(schema).as_string(connection),
+            # What was answered must be there after a power cut, whatever this database does otherwise.
+            "synchronous_commit": "on",
+        }
+    )
+    if is_current(connection):
+        return
+    with connection.transaction():
+        is_done = upgrade(connection, schema)
+    if not is_done:
+        finish(connection, schema, connection.patience)

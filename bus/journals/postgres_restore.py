@@ -23,7 +23,7 @@ _HOSTS = """
 
 
 def refuse_unready(url: str, *, agency: str, password: str | None = None) -> None:
-    """ConfigurationError where there is no journal of the agency, which must not be made by a slip.
+    """ConfigurationError where there is no journal of the agency, which must not be made by a slip, or no right to it.
 
     TransientError while a host of the agency is connected; StoreUnavailableError if the database cannot be reached.
     """
@@ -32,7 +32,14 @@ def refuse_unready(url: str, *, agency: str, password: str | None = None) -> Non
         with psycopg.connect(make_conninfo(url, password=password, **_SETTINGS)) as asked:
             (is_there,) = asked.execute(_IS_THERE, (table,)).fetchone() or (False,)
             (hosts,) = asked.execute(_HOSTS, (_name_of_hosts(url, agency),)).fetchone() or (0,)
-    except psycopg.OperationalError as error:
+    except psycopg.errors.InsufficientPrivilege as error:
+        fault = Fault(
+            code="journal-refused",
+            message=f"This user may not use the journal of {agency} in PostgreSQL (table {table}).",
+            mend="Name the user of its hosts in the journal's URL, or give this one their rights on the schema.",
+        )
+        raise ConfigurationError((fault,)) from error
+    except psycopg.Error as error:
         raise StoreUnavailableError(
             f"The journal of {agency} in PostgreSQL cannot be reached ({type(error).__name__}).",
             mend="See that its server runs, can be reached from here, and lets this user in.",
@@ -50,6 +57,14 @@ def refuse_unready(url: str, *, agency: str, password: str | None = None) -> Non
             code="journal-in-use",
             mend="Stop every host of the agency, then try again.",
         )
+
+
+def place_of(url: str, agency: str) -> str:
+    """Where the journal stands, without what lets anybody in."""
+    said = conninfo_to_dict(url)
+    server = f"{said.get('host', 'this machine')}:{said.get('port', '5432')}"
+    database = said.get("dbname", said.get("user", ""))
+    return f"the schema {schema_of(agency)} of the database {database} on {server}"
 
 
 def _name_of_hosts(url: str, agency: str) -> str:

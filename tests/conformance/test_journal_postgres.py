@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import psycopg
@@ -13,11 +13,14 @@ from bus.bench.services import PostgresNode
 from bus.errors import ConfigurationError, StoreUnavailableError
 from bus.journals.postgres import PostgresJournal
 from bus.ports import Journal, JournalChanges
+from bus.receiver.row import State
 from tests.conformance.journal_contract import JournalContract, OpenJournal, a_row, load, write
 
 AGENCY = "land_office"
 #: The longest name that an agency may have.
 LONG = "a" * 64
+INDEX = "interaction_first_sent"
+NUMBER = f"SELECT oid FROM pg_class WHERE relname = '{INDEX}'"
 
 
 @pytest.fixture
@@ -184,11 +187,110 @@ class TestPostgresJournal(JournalContract):
         write(journal, rows=[a_row("d")])
         assert load(journal, "d").keys() == {"d"}
 
+    def test_what_was_forgotten_counts_for_the_guard_and_an_older_copy_forgets_nothing(
+        self, database: str, open_journal: OpenJournal
+    ) -> None:
+        # Given a host that has written and forgotten
+        journal = open_journal()
+        write(journal, rows=[a_row("old", state=State.COMPLETED, first_sent=1), a_row("new", first_sent=9)])
+        assert journal.prune(5) == 1
+        # When the database is as it was just before that
+        sql(database, "UPDATE journal SET seq = seq - 1, oldest = 0")
+        sql(database, "UPDATE interaction SET state = 'completed', first_sent = 1")
+        # Then it is found out, and nothing that would hide it is done: it neither forgets nor raises the number
+        for use in (lambda: journal.prune(5), journal.identity):
+            with pytest.raises(StoreUnavailableError) as found:
+                use()
+            assert found.value.code == "journal-rolled-back"
+        assert load(open_journal(), "new").keys() == {"new"}
+
+    def test_a_large_journal_gets_its_index_however_long_it_takes_while_its_other_hosts_write(
+        self, database: str, open_journal: OpenJournal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a journal of an earlier version, one of its hosts, and a backup for which making an index has to wait
+        sister = open_journal()
+        write(sister, rows=[a_row("before")])
+        earlier_version(database)
+        with psycopg.connect(database) as backup:
+            backup.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            backup.execute(f"SELECT count(*) FROM journal_{AGENCY}.interaction")
+            # When another host starts, whose limits are shorter than that
+            monkeypatch.setattr("bus.journals.postgres_link._ANSWER", 1.0)
+            limits = {"lock_timeout": 300, "statement_timeout": 300, "idle_in_transaction_session_timeout": 600}
+            monkeypatch.setattr("bus.journals.postgres_link._LIMITS", limits)
+            host = open_journal()
+            started = threading.Thread(target=host.identity)
+            started.start()
+            until(lambda: sql(database, NUMBER) != [])
+            # Then its sister goes on writing
+            for number in range(20):
+                write(sister, rows=[a_row(f"meanwhile-{number}")])
+                started.join(0.1)
+            assert started.is_alive()
+        # And the host starts once the backup is done, with its limits as they were
+        started.join()
+        assert is_indexed(database)
+        with host.transaction() as transaction:
+            told = transaction._connection.execute("SHOW statement_timeout").fetchone()  # type: ignore[attr-defined]  # noqa: SLF001
+        assert told == ("300ms",)
+        assert load(host, "before", "meanwhile-19").keys() == {"before", "meanwhile-19"}
+
+    def test_an_index_that_was_broken_off_is_made_anew(self, database: str, open_journal: OpenJournal) -> None:
+        open_journal().identity()
+        sql(database, f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{INDEX}'::regclass")
+        sql(database, "UPDATE version SET steps = 1")
+        open_journal().identity()
+        assert is_indexed(database)
+
+    def test_hosts_that_start_together_on_an_earlier_journal_make_one_index(
+        self, database: str, open_journal: OpenJournal
+    ) -> None:
+        # Given an earlier journal, and a backup for which making an index has to wait
+        write(open_journal(), rows=[a_row()])
+        earlier_version(database)
+        found: list[int] = []
+        hosts = [
+            threading.Thread(target=lambda one=one: found.append(one.identity().seq))
+            for one in [open_journal() for _ in range(6)]
+        ]
+        with psycopg.connect(database) as backup:
+            backup.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            backup.execute(f"SELECT count(*) FROM journal_{AGENCY}.interaction")
+            # When its hosts start together
+            for host in hosts:
+                host.start()
+            until(lambda: sql(database, NUMBER) != [])
+            begun = sql(database, NUMBER)
+            hosts[0].join(1.5)
+            # Then none of them starts before it is made, nor takes it for one that was broken off
+            assert found == []
+        for host in hosts:
+            host.join()
+        assert found == [1] * 6
+        assert (sql(database, NUMBER), is_indexed(database)) == (begun, True)
+
     def test_a_journal_of_a_newer_version_is_left_alone(self, database: str, open_journal: OpenJournal) -> None:
         open_journal().identity()
         sql(database, "UPDATE version SET steps = 99")
         with pytest.raises(StoreUnavailableError, match="newer version"):
             open_journal().identity()
+
+
+def earlier_version(database: str) -> None:
+    """The journal is as the version made it that had no index for what is forgotten."""
+    sql(database, f"DROP INDEX {INDEX}")
+    sql(database, "UPDATE version SET steps = 1")
+
+
+def is_indexed(database: str) -> bool:
+    valid = f"SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{INDEX}')"
+    return (sql(database, valid), sql(database, "SELECT steps FROM version")) == ([(True,)], [(2,)])
+
+
+def until(true: Callable[[], bool]) -> None:
+    """The time-out of the test bounds it."""
+    while not true():
+        threading.Event().wait(0.05)
 
 
 def kill_all(database: str) -> None:

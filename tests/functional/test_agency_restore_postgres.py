@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from bus.bootstrap import open_store
+from bus.bootstrap import open_journal, open_store
 from bus.cli.restore import restore
 from bus.errors import ConfigurationError, StoreUnavailableError, TransientError
 from bus.journals.postgres import PostgresJournal
@@ -139,6 +140,47 @@ def test_a_name_that_is_no_agency_is_told_with_those_that_are(workspace: Path) -
     assert isinstance(ran.exception, ConfigurationError)
     assert ran.exception.faults[0].code == "unknown-agency"
     assert AGENCY in str(ran.exception)
+
+
+def test_a_name_of_no_environment_does_not_renew_an_old_file_in_place_of_the_database(
+    workspace: Path, host: PostgresJournal, database: str
+) -> None:
+    # Given a journal in the database, and a file of before it was there
+    before = host.identity()
+    host.close()
+    with closing(open_journal(workspace.parent / "data", AGENCY)) as old:
+        of_file = old.identity()
+    # When somebody means the database and mistypes the environment
+    ran = declare(workspace, env="prodution")
+    # Then he is told those that there are, and both stay what they were
+    assert isinstance(ran.exception, ConfigurationError)
+    (fault,) = ran.exception.faults
+    assert (fault.code, "compose, demo, dev" in fault.mend) == ("unknown-environment", True)
+    with closing(open_journal(workspace.parent / "data", AGENCY)) as old:
+        assert old.identity() == of_file
+    with closing(PostgresJournal(database, agency=AGENCY)) as again:
+        assert again.identity() == before
+    # And where he names the right one, what is printed says that it was the database
+    assert f"the schema {SCHEMA} of the database" in declare(workspace).output
+
+
+def test_a_user_without_rights_is_told_so_and_not_shown_a_traceback(
+    workspace: Path, host: PostgresJournal, database: str
+) -> None:
+    host.identity()
+    host.close()
+    user = f"nobody_{uuid4().hex}"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN")
+    file = workspace / "env" / "dev.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("postgres@", f"{user}@"), encoding="utf-8")
+
+    ran = declare(workspace)
+
+    assert isinstance(ran.exception, ConfigurationError)
+    assert ran.exception.faults[0].code == "journal-refused"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"DROP ROLE {user}")
 
 
 def test_a_server_that_is_away_is_told_without_its_password(workspace: Path, database: str) -> None:
