@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
@@ -26,7 +26,7 @@ from bus.brokers.rabbitmq_tags import Tags
 from bus.brokers.rabbitmq_watchdog import FirstWaiting, Watchdog
 from bus.errors import BrokerUnavailableError
 from bus.logs import bind
-from bus.message.channel import Channel
+from bus.message.channel import POISON, Channel
 from bus.message.instant import Milliseconds
 from bus.message.signature import HEADER
 from bus.message.strict_json import MOST_BYTES
@@ -40,6 +40,8 @@ INNOCENT: Final = 20
 QUIET: Final = 5.0
 
 _COUNT = "x-delivery-count"
+#: A list; the broker writes its own first, whatever the publisher wrote there.
+_DEATHS = "x-death"
 #: A tag of ours is the number of its consumer, then what the broker calls the delivery.
 _SHIFT = 40
 _MASK = (1 << _SHIFT) - 1
@@ -207,9 +209,10 @@ class RabbitConsumer:
         signature = headers.get(HEADER)
         user = properties.user_id or ""
         arrival = Arrival(channel, method.delivery_tag, method.redelivered, properties.message_id, user, body)
-        self._hold(arrival, signature if isinstance(signature, str) else None)
+        died_in = _died_in(headers) if channel == POISON else None
+        self._hold(arrival, signature if isinstance(signature, str) else None, died_in)
 
-    def _hold(self, arrival: Arrival, signature: str | None) -> None:
+    def _hold(self, arrival: Arrival, signature: str | None, died_in: Channel | None = None) -> None:
         channel, tag, redelivered, message_id, user, body = arrival
         if not self._burst:
             self._burst_began = time.monotonic()
@@ -225,6 +228,7 @@ class RabbitConsumer:
                 redelivered=redelivered,
                 signature=signature,
                 sender=user,
+                died_in=died_in,
             )
         )
 
@@ -334,3 +338,11 @@ def _no_channel(reason: Any, where: str) -> BrokerUnavailableError:
     code, text = getattr(reason, "reply_code", 0), str(getattr(reason, "reply_text", ""))
     mend = "Apply the channels first, and see that this user may read them."
     return BrokerUnavailableError(f"The broker at {where} has no such channel for this user: {code} {text}", mend=mend)
+
+
+def _died_in(headers: Mapping[str, Any]) -> Channel | None:
+    """The channel in which the broker gave a message up; None if it does not say."""
+    match headers.get(_DEATHS):
+        case [{"queue": str(queue)}, *_]:
+            return Channel(queue)
+    return None

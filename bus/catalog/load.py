@@ -10,6 +10,7 @@ from bus.catalog.build import build_agencies, build_definition, build_groups
 from bus.catalog.document import Document
 from bus.catalog.environment import build_environment, environment_faults, read_environment
 from bus.catalog.files import Routes, read_routes
+from bus.catalog.lifetimes import lifetime_faults
 from bus.catalog.members import roster
 from bus.catalog.persons import person_faults, read_persons
 from bus.catalog.providers import Known
@@ -51,6 +52,7 @@ def load_workspace(root: Path, env: str) -> Workspace:
             faults += tuple(person_faults(persons, known.parties))
         if document is not None:
             faults += tuple(environment_faults(document, known.parties, manifests))
+            faults += tuple(lifetime_faults(routes.document, document))
     if faults or routes is None or document is None:
         raise ConfigurationError(_sorted(faults))
     return _build(root, env, routes, document, manifests, contracts, persons.value if persons else {})

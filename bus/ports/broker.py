@@ -47,6 +47,8 @@ class Delivery:
     #: The user whom the broker vouches for as its sender, "" where it vouches for nobody; None for a broker without
     #: users, which nobody outside of this process can reach.
     sender: str | None = None
+    #: Of what the broker gave up (`POISON`): the channel in which it did; None if it does not say.
+    died_in: Channel | None = None
 
 
 #: Called with one confirmation for each message of a batch, same order; None: none of it is known to be stored.

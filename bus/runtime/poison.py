@@ -8,7 +8,7 @@ from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
 from bus.errors import InvalidMessageError, TransientError
 from bus.logs import bind
-from bus.message.channel import BUS_USER, is_from
+from bus.message.channel import BUS_USER, agency_of, is_from
 from bus.message.envelope import Envelope, MessageType, decode
 from bus.message.instant import Milliseconds
 from bus.message.key import Keys
@@ -69,7 +69,8 @@ class PoisonConsumer:
         except InvalidMessageError:
             envelope = None
         incoming = None if envelope is None else self._incoming(delivery, envelope)
-        agency = (envelope.provider if envelope else None) or ""
+        # Not whom the message names, for whoever wrote it may name anybody: nobody else can write to its channel.
+        agency = (agency_of(delivery.died_in) if delivery.died_in else None) or ""
         if incoming is None or not self._decide(incoming, agency, delivery.body):
             self._transact([], lambda work: work.alarm(POISON, agency, body=delivery.body))
 

@@ -9,7 +9,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -623,6 +623,32 @@ def die_over(broker: RabbitBroker, vhost: Vhost, channel: Channel, times: int, p
             network.reset()
             eventually(partial(is_gone, dying))
         eventually(lambda: broker.depth(channel) >= prefetch)
+
+
+@pytest.mark.parametrize("place", ["vhost", "old_vhost"])
+def test_what_the_broker_gave_up_says_in_which_channel_whatever_its_publisher_wrote(
+    request: pytest.FixtureRequest, place: str
+) -> None:
+    # Given messages whose publisher says that they died elsewhere, and one that is plain
+    where: Vhost = request.getfixturevalue(place)
+    with closing(broker_of(where)) as broker:
+        channel = new_channel(broker)
+        elsewhere = dict.fromkeys(("x-last-death-queue", "x-first-death-queue"), "replies.other")
+        death = {"queue": "replies.other", "reason": "rejected", "count": 1, "exchange": "", "routing-keys": [""]}
+        connection = pika.BlockingConnection(pika.URLParameters(where.url_with_user))
+        amqp = connection.channel()
+        for headers in (elsewhere, {**elsewhere, "x-death": [death]}, {"x-death": "nonsense"}, None):
+            amqp.basic_publish(channel, channel, b"deadly", pika.BasicProperties(headers=headers))
+        # When the broker gives them up
+        eventually(lambda: broker.depth(channel) == 4)
+        for _ in range(4):
+            method, _properties, _body = amqp.basic_get(channel)
+            amqp.basic_reject(method.delivery_tag, requeue=False)
+        connection.close()
+        eventually(lambda: broker.depth(POISON) == 4)
+        # Then each says where
+        found = settle(broker.consumer([POISON], 10), 4)
+    assert [(one.body, one.died_in) for one in found] == [(b"deadly", channel)] * 4
 
 
 def test_after_three_deaths_messages_come_alone_until_enough_were_innocent(rabbit: RabbitBroker, vhost: Vhost) -> None:

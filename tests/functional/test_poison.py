@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.message.channel import BUS_USER, POISON, Channel, host_user
+from bus.message.channel import BUS_USER, POISON, Channel, host_user, replies, tasks
 from bus.message.envelope import Message
 from bus.message.instant import Milliseconds
 from bus.ports import Consumer, Delivery, Outgoing
@@ -20,15 +20,16 @@ from tests.support.runtime_rig import A, B, RuntimeRig, runtime
 
 
 class Vouched(Consumer):
-    """A consumer of a broker that knows its users, and that calls redelivered whatever it gave up."""
+    """A consumer of a broker that knows its users and where it gave up what it calls redelivered."""
 
-    def __init__(self, consumer: Consumer, sender: str | None) -> None:
+    def __init__(self, consumer: Consumer, sender: str | None, died_in: Channel) -> None:
         self._consumer = consumer
         self._sender = sender
+        self._died_in = died_in
 
     def collect(self, most: int, wait: Milliseconds) -> tuple[Delivery, ...]:
         found = self._consumer.collect(most, wait)
-        return tuple(replace(one, sender=self._sender, redelivered=True) for one in found)
+        return tuple(replace(one, sender=self._sender, redelivered=True, died_in=self._died_in) for one in found)
 
     def acknowledge(self, deliveries: Collection[Delivery]) -> None:
         self._consumer.acknowledge(deliveries)
@@ -54,14 +55,19 @@ def rig(tmp_path: Path) -> Iterator[RuntimeRig]:
         yield made
 
 
-def give_up(rig: RuntimeRig, *bodies: bytes, sender: str | None = BUS_USER) -> int:
+def give_up(
+    rig: RuntimeRig,
+    *bodies: bytes,
+    sender: str | None = BUS_USER,
+    died_in: Channel = tasks(A),  # noqa: B008
+) -> int:
     """The broker has brought these too often; how many were left of them once all was settled."""
     with closing(rig.broker.publisher()) as publisher:
         publisher.publish(
             [Outgoing(channel=POISON, message_id="m", type="any", correlation_id="", body=body) for body in bodies]
         )
     poison = PoisonConsumer(lambda: rig.broker.consumer([POISON], 20), rig.manager, rig.parts.tools.keys)
-    with closing(Vouched(rig.broker.consumer([POISON], 20), sender)) as consumer:
+    with closing(Vouched(rig.broker.consumer([POISON], 20), sender, died_in)) as consumer:
         while poison.step(consumer):
             pass
     return rig.broker.depth(POISON)
@@ -107,7 +113,7 @@ def test_a_task_that_was_answered_meanwhile_is_nothing_any_more(rig: RuntimeRig)
 def test_what_the_bus_itself_died_of_is_kept_with_its_bytes(rig: RuntimeRig) -> None:
     rig.submit("one")
     reply = rig.reply(task_for(rig, A))
-    assert give_up(rig, reply.body, sender=host_user(A)) == 0
+    assert give_up(rig, reply.body, sender=host_user(A), died_in=replies(A)) == 0
     (failure,) = rig.failures()
     assert (failure.code, failure.agency, rig.evidence(failure)) == ("poison", A, reply.body)
 
@@ -156,8 +162,20 @@ def test_an_agency_cannot_have_the_step_of_another_parked(rig: RuntimeRig) -> No
     (request,) = rig.submit("one")
     task = task_for(rig, A)
     # When the broker gave those up, twice
-    give_up(rig, task.body, task.body, sender=host_user(B))
+    give_up(rig, task.body, task.body, sender=host_user(B), died_in=replies(B))
     # Then nothing became of the step, and a person is shown that it came twice
     assert (rig.step(request).state, rig.step(request).reason) == (StepState.DISPATCHED, None)
     assert rig.tasks(A) == []
     assert [(failure.code, failure.times) for failure in rig.failures()] == [("poison", 2)]
+
+
+def test_what_killed_its_readers_is_told_of_the_channel_in_which_it_did_whomever_it_names(rig: RuntimeRig) -> None:
+    # Given messages in which a host of one agency names others, those that there are and those that there are not
+    rig.submit("one")
+    sound = rig.reply(task_for(rig, A)).body
+    crafted = [sound.replace(f'"{A}"'.encode(), f'"{name}"'.encode()) for name in (B, "moon", "mars")]
+    assert len({sound, *crafted}) == 4
+    # When the broker gave them up in that agency's channel
+    assert give_up(rig, *crafted, sender=host_user(A), died_in=replies(A)) == 0
+    # Then one failure says so, and it is that agency's
+    assert [(failure.agency, failure.times) for failure in rig.failures()] == [(A, 3)]

@@ -321,6 +321,16 @@ BROKEN = {
         "proof-too-soon",
         "absence_proof_after to 31s",
     ),
+    "a journal that forgets before a request is over": (
+        Edit(file="env/dev.yaml", old="intervals:", new="intervals:\n  keep_journal: ☞10d"),
+        "journal-too-short",
+        "keep_journal well above 10d",
+    ),
+    "a step that is undone long after the journal has forgotten it": (
+        Edit(old="attempts: 20, deadline: 2h", new="attempts: 20, deadline: 401d"),
+        "journal-too-short",
+        "keep_journal well above 401d",
+    ),
     "a manifest of another folder": (
         Edit(file="adapters/registry/manifest.yaml", old="id: registry", new="id: ☞register"),
         "wrong-id",
