@@ -131,7 +131,7 @@ def _start_process_manager(parts: Parts, agencies: tuple[str, ...], loops: Loops
     )
     poison = PoisonConsumer(lambda: parts.broker.consumer([POISON], 20), parts.manager, keys)
     loops.run("poison", lambda stop: poison.run(stop.is_set))
-    loops.run("process-manager", lambda stop: replies.run(stop.is_set))
+    loops.run("process-manager", lambda stop: replies.run(stop.is_set, stop.wait))
 
 
 def _webhooks(parts: Parts, environ: Mapping[str, str]) -> dict[str, Webhook]:

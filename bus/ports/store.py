@@ -60,8 +60,12 @@ class Transaction(Protocol):
     def agencies(self, names: Collection[str]) -> dict[str, AgencyRow]:
         """The rows of these agencies; one that has none yet has the defaults."""
 
-    def hosts(self, agency: str) -> tuple[HostRow, ...]:
-        """Starts of an agency's hosts within the last day, newest first."""
+    def hosts(self, agency: str, speaking: str) -> tuple[HostRow, ...]:
+        """Starts of an agency's hosts that were heard of within the last day, the last heard of first.
+
+        Of very many the last ones; the start that is ``speaking`` is always among them. One of which nothing but its
+        start was heard may be forgotten after an hour.
+        """
 
     def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
         """Ready steps of an agency, earliest deadline first, their requests locked.

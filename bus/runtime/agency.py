@@ -145,12 +145,14 @@ def offered(row: AgencyRow, hosts: Collection[HostRow], now: Instant, dead_after
     """The row with what its hosts offer: of several side by side, what all of them do, for any may get a task.
 
     Side by side are those that were heard of since the last one started, and lately. So one that takes the place of
-    another is believed at once, and what one of several lacks is not sent until that one is gone.
+    another is believed at once, and what one of several lacks is not sent until that one is gone. Of one that was heard
+    of at the very instant of that start nobody knows which came first: its next sign of life tells.
     """
     if not hosts:
         return row
     newest = max(hosts, key=lambda host: (host.started_at, host.start_id))
-    beside = [one for one in hosts if one.seen_at >= newest.started_at and now - one.seen_at < dead_after] or [newest]
+    since = [one for one in hosts if one is newest or one.seen_at > newest.started_at]
+    beside = [one for one in since if now - one.seen_at < dead_after] or [newest]
     common = set(beside[0].operations).intersection(*(one.operations for one in beside))
     latest = max(beside, key=lambda host: (host.started_at, host.start_id))
     return replace(row, operations={name: latest.operations[name] for name in sorted(common)})

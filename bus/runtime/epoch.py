@@ -31,27 +31,29 @@ def connect(
     Where several relays share the store, one begins the epoch: it has the ``turn``, and the others look again later.
     """
     broker.apply(channels_of(agencies))
-    if _is_known(broker, store):
+    if _is_known(broker, store.epoch()):
         return False
     if turn is None:
-        _begin(broker, store, decider)
-        return True
+        return _begin(broker, store, decider, lambda: True)
     if not turn.is_mine():
         return False
     try:
-        # Whoever had the turn before may have begun it meanwhile.
-        return not _is_known(broker, store) and _begin(broker, store, decider, turn.is_mine)
+        # Whoever had the turn before may have begun it meanwhile. And the turn is retaken where nobody has it any more:
+        # whoever had it in between may have begun and ended, and only the store's epoch tells.
+        epoch = store.epoch()
+        return not _is_known(broker, epoch) and _begin(
+            broker, store, decider, lambda: turn.is_mine() and store.epoch() == epoch
+        )
     finally:
         turn.end()
 
 
-def _is_known(broker: Broker, store: Store) -> bool:
-    epoch = store.epoch()
+def _is_known(broker: Broker, epoch: str | None) -> bool:
     return epoch is not None and broker.has_epoch(epoch)
 
 
-def _begin(broker: Broker, store: Store, decider: Decider, may: Callable[[], bool] = lambda: True) -> bool:
-    """Whether it was begun: not if somebody else has the turn by now, for this process was held up for so long."""
+def _begin(broker: Broker, store: Store, decider: Decider, may: Callable[[], bool]) -> bool:
+    """Whether it was begun: not if somebody else had the turn meanwhile, for this process was held up for so long."""
     new = str(uuid4())
     _log.info("epoch_began", epoch=new)
     after = 0

@@ -57,12 +57,13 @@ class Hosts:
         agency, row = alive.agency, work.agencies[alive.agency]
         if alive.journal_id != row.journal_id:
             return
-        hosts = {host.start_id: host for host in work.transaction.hosts(agency)}
+        hosts = {host.start_id: host for host in work.transaction.hosts(agency, alive.start_id)}
         hosts |= {host.start_id: host for host in work.hosts.values() if host.agency == agency}
         mine = hosts.get(alive.start_id)
         # One that was admitted by an earlier release of the bus has told what it offers, and nobody kept it.
         if mine is not None:
-            hosts[alive.start_id] = work.hosts[agency, alive.start_id] = replace(mine, seen_at=work.now)
+            heard = replace(mine, seen_at=max(mine.seen_at, work.now))
+            hosts[alive.start_id] = work.hosts[agency, alive.start_id] = heard
             work.agencies[agency] = offered(row, hosts.values(), work.now, work.tools.settings.dead_after)
 
     def _answer(self, work: Work, agency: str, started: Started, heard: int) -> None:

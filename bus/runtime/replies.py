@@ -44,8 +44,8 @@ class _Understood:
     signs: dict[tuple[str, str | None], int] = field(default_factory=dict)
     #: (agency, publishing instant).
     ticks: list[tuple[str, int]] = field(default_factory=list)
-    started: list[Started] = field(default_factory=list)
-    alive: list[Alive] = field(default_factory=list)
+    #: What hosts say of themselves, in the order in which it came: the one before may be on its way out.
+    announced: list[Started | Alive] = field(default_factory=list)
     #: (delivery, code): what nobody can settle is kept for a person.
     invalid: list[tuple[Delivery, str]] = field(default_factory=list)
 
@@ -76,9 +76,10 @@ class ReplyConsumer:
         self._presence = presence
         self._stop: Callable[[], bool] = lambda: False
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self, stop: Callable[[], bool], rest: Callable[[float], object] = time.sleep) -> None:
         """Consume until told to stop, and then what is there already; what cannot be settled goes back.
 
+        ``rest`` waits so many seconds, or less where it is told to stop meanwhile.
         BrokerUnavailableError and StoreUnavailableError end it early: run it again.
         """
         self._stop = stop
@@ -90,7 +91,7 @@ class ReplyConsumer:
                 self._tell_presence(consumer)
                 if 0 < settled < self._settings.batch_most:
                     # A transaction costs much the same however little it settles: the next one has a while to fill.
-                    time.sleep(self._settings.batch_wait / SECOND)
+                    rest(min(self._settings.batch_wait, _IDLE) / SECOND)
             while self.step(consumer, 0):
                 pass
         finally:
@@ -176,12 +177,12 @@ class ReplyConsumer:
         elif envelope.type is MessageType.HOST_STARTED:
             started = read_started(message)
             _check_sender(started.agency, agency, message)
-            understood.started.append(started)
+            understood.announced.append(started)
         elif envelope.type is MessageType.HOST_ALIVE:
             alive = read_alive(message)
             _check_sender(alive.agency, agency, message)
             understood.heard(agency, alive.journal_id, alive.seq)
-            understood.alive.append(alive)
+            understood.announced.append(alive)
         else:
             raise _refused("/type", "unexpected-type", "A reply channel takes replies and announcements.", message)
 
@@ -212,17 +213,18 @@ class ReplyConsumer:
         )
 
     def _note(self, work: Work, understood: _Understood) -> None:
-        signs, ticks, started = understood.signs, understood.ticks, understood.started
-        names = {name for name, *_ in signs} | {name for name, _ in ticks} | {one.agency for one in started}
+        signs, ticks, announced = understood.signs, understood.ticks, understood.announced
+        names = {name for name, *_ in signs} | {name for name, _ in ticks} | {one.agency for one in announced}
         work.load_agencies(names)
         for (agency, journal_id), journal_seq in signs.items():
             work.agencies[agency] = heard(work.agencies[agency], journal_id, journal_seq, work.now)
         for agency, at in understood.ticks:
             work.agencies[agency] = self._hosts.ticked(work.agencies[agency], at, work.now)
-        for one in started:
-            self._hosts.started(work, one)
-        for sign in understood.alive:
-            self._hosts.alive(work, sign)
+        for one in announced:
+            if isinstance(one, Started):
+                self._hosts.started(work, one)
+            else:
+                self._hosts.alive(work, one)
         for delivery, code in understood.invalid:
             work.alarm(code, _agency(delivery.channel), body=delivery.body)
 

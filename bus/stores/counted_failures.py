@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bus.ports import MOST_KEPT, Alarm, CauseRow, FailureRow, Payload
 from bus.stores import rows, seldom_rows
+from bus.stores.greatest import greatest
 from bus.stores.schema import IS_COUNTED, failure, failure_message, payload
 
 
@@ -68,7 +69,9 @@ def _count(connection: Connection, alarm: Alarm) -> int:
 def _statement(dialect: str) -> Insert:
     build: Any = postgresql if dialect == "postgresql" else sqlite
     new = build.insert(failure)
-    counted = {"times": failure.c.times + new.excluded.times, "last_at": new.excluded.last_at}
+    # A batch that began earlier may be committed later.
+    last_at = greatest(dialect, failure.c.last_at, new.excluded.last_at)
+    counted = {"times": failure.c.times + new.excluded.times, "last_at": last_at}
     statement: Insert = new.on_conflict_do_update(
         index_elements=[failure.c.cause], index_where=text(IS_COUNTED), set_=counted
     ).returning(failure.c.key, failure.c.times)

@@ -87,7 +87,7 @@ def _results(connection: Connection) -> Iterator[str]:
 
 
 def _orphans(connection: Connection) -> Iterator[str]:
-    """Every row that names a request names one that is there."""
+    """Every row that names a request names one that is there, and every kept message its failure."""
     named: tuple[tuple[Table, Column[Any]], ...] = (
         (step, step.c.step),
         (fact, fact.c.version),
@@ -106,6 +106,10 @@ def _orphans(connection: Connection) -> Iterator[str]:
         lost = lost.where(request.c.key.is_(None), table.c.request_key.is_not(None), table.c.request_key != 0)
         for key, which in connection.execute(lost):
             yield f"The row {which} of {table.name} belongs to request key {key}, which is not there."
+    kept = failure_message.outerjoin(failure, failure.c.key == failure_message.c.failure_key)
+    alone = select(failure_message.c.failure_key, failure_message.c.payload_id).select_from(kept)
+    for key, which in connection.execute(alone.where(failure.c.key.is_(None))):
+        yield f"The row {which} of failure_message belongs to failure {key}, which is not there."
 
 
 def _bytes(connection: Connection) -> Iterator[str]:

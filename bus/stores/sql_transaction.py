@@ -110,9 +110,9 @@ class SqlTransaction:
         shown = self._hot.with_open_failures(keys) if keys else set()
         commands.close_failures(self._connection, [one for one in changes.failures_closed if one[0] in shown])
 
-    def hosts(self, agency: str) -> tuple[HostRow, ...]:
-        """Starts of an agency's hosts within the last day, newest first."""
-        return host_rows.read(self._connection, agency)
+    def hosts(self, agency: str, speaking: str) -> tuple[HostRow, ...]:
+        """Starts of an agency's hosts, and among them the one that is speaking."""
+        return host_rows.read(self._connection, agency, speaking, self._now)
 
     def ready(self, agency: str, most: int) -> tuple[StepRef, ...]:
         """Ready steps of an agency, earliest deadline first."""

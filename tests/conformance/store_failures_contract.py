@@ -59,6 +59,12 @@ class FailuresContract:
         assert shown.payload_id == kept[0]
         assert store.recount() == ()
 
+    def test_what_is_committed_later_and_came_earlier_counts_and_sets_no_time_back(self, store: Store) -> None:
+        put(store, Changes(alarms=[alarm(at=NOW + 9)]), Changes(alarms=[alarm(at=NOW + 7)]))
+
+        (shown,) = store.failures(is_open=True, after=0, most=9)
+        assert (shown.times, shown.last_at) == (2, NOW + 9)
+
     def test_a_flood_is_counted_to_the_end_and_kept_up_to_a_bound(self, store: Store) -> None:
         flood = raw(*(f"bad {number}".encode() for number in range(MOST_KEPT + 30)))
         put(store, Changes(alarms=[alarm(flood[:70])]), Changes(alarms=[alarm(flood[70:])]))
@@ -115,6 +121,15 @@ class FailuresContract:
         place.damage("UPDATE failure_message SET payload_id = 5")
 
         assert [said for said in store.recount() if "of failure_message names payload 5" in said]
+
+    def test_a_kept_message_whose_failure_is_lost_is_named_by_the_recount(self, store: Store, place: Place) -> None:
+        key = store.note_failure(of_cause(), *raw(b"bad"))
+        (kept,) = store.failure_messages(key)
+
+        place.damage("DELETE FROM failure")
+
+        lost = f"The row {kept} of failure_message belongs to failure {key}, which is not there."
+        assert store.recount() == (lost,)
 
     def test_failures_of_steps_stand_each_for_itself(self, store: Store) -> None:
         one, two = accept(store, accepted()), accept(store, accepted())

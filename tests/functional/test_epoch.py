@@ -129,6 +129,45 @@ def test_a_relay_that_was_held_up_for_longer_than_the_lease_leaves_the_epoch_to_
     assert relays.connect(other)
 
 
+def test_a_relay_that_was_held_up_while_another_began_the_epoch_and_ended_begins_no_second_one(rig: RuntimeRig) -> None:
+    # Given a relay that stops in the middle for longer than its lease
+    _, relays = wiped(rig), Relays(rig)
+    slow, other = relays.turn(), relays.turn()
+
+    def held_up() -> None:
+        rig.pass_time(LEASE)
+        # And another that meanwhile takes the turn, begins the epoch and gives the turn back
+        assert relays.connect(other)
+        begun.append(rig.store.epoch())
+
+    begun: list[str | None] = []
+    # When the first goes on, and finds that nobody has the turn
+    assert not relays.connect(slow, held_up)
+    # Then the epoch is the other's
+    assert [rig.store.epoch()] == begun
+    assert not relays.connect(relays.turn())
+
+
+def test_a_relay_that_was_held_up_before_its_first_batch_begins_no_second_epoch(rig: RuntimeRig) -> None:
+    # Given a relay that has the turn and has seen that the epoch is unknown
+    tasks, relays = wiped(rig), Relays(rig)
+    slow, alive = relays.turn(), rig.store.alive_requests
+    looks = iter([True])
+
+    def held_up(after: int, most: int) -> tuple[str, ...]:
+        if next(looks, False):
+            rig.pass_time(LEASE)
+            relays.connect(relays.turn())
+        return alive(after, most)
+
+    rig.store.alive_requests = held_up  # type: ignore[method-assign]
+    # When it goes on after another has begun the epoch and ended its turn
+    relays.connect(slow)
+    # Then one began it; what the slow one had under its hands came twice at most
+    assert relays.begun == [True, False]
+    assert len(rig.tasks(A)) <= 2 * tasks
+
+
 def test_an_epoch_that_was_begun_gives_the_turn_back_for_the_next_one(rig: RuntimeRig) -> None:
     _, relays = wiped(rig), Relays(rig)
     assert relays.connect(relays.turn())

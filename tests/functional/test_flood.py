@@ -98,6 +98,9 @@ def test_a_list_that_one_cause_fills_names_all_the_others(rig: RuntimeRig) -> No
         (f"{A}/-/invalid:not-utf8", 1),
         (f"{B}/-/orphan", 60),
     ]
+    # And the next page does not go over all of them again
+    following = list_failures(rig.parts.context, caller, ListFailures(after=int(page.items[-1].failure), most=5))
+    assert (len(following.items), following.causes) == (5, ())
     # And each cause can be shown without the others
     one = list_failures(rig.parts.context, caller, ListFailures(cause=page.causes[0].cause))
     assert [(line.agency, line.times) for line in one.items] == [(A, 1)]

@@ -26,21 +26,31 @@ def rig(tmp_path: Path) -> Iterator[RuntimeRig]:
 class OneHost:
     """One process of the agency's, on the journal that its hosts share."""
 
-    def __init__(self, rig: RuntimeRig, *operations: str, journal: str | None = None) -> None:
+    def __init__(
+        self,
+        rig: RuntimeRig,
+        *operations: str,
+        journal: str | None = None,
+        queued: bool = False,
+        start_id: str | None = None,
+    ) -> None:
+        """``queued``: it says so, and the bus does not hear it yet."""
         self._rig = rig
-        self._start_id = str(uuid4())
+        self._start_id = start_id or str(uuid4())
         self._journal = JournalIdentity(journal_id=journal or rig.journals[A], seq=9)
         offered = dict.fromkeys(operations, "0" * 64)
         started = Started(agency=A, start_id=self._start_id, journal=self._journal, operations=offered, versions={})
         rig.pass_time(1)
         rig.say(A, started_message(started, id=str(uuid4()), now=rig.store.now()))
-        rig.settle()
+        if not queued:
+            rig.settle()
 
-    def lives(self) -> None:
+    def lives(self, *, queued: bool = False) -> None:
         alive = Alive(agency=A, start_id=self._start_id, journal_id=self._journal.journal_id, seq=9)
         self._rig.pass_time(1)
         self._rig.say(A, alive_message(alive, id=str(uuid4()), now=self._rig.store.now()))
-        self._rig.settle()
+        if not queued:
+            self._rig.settle()
 
 
 def offered(rig: RuntimeRig) -> Sequence[str]:
@@ -81,6 +91,53 @@ def test_a_host_that_takes_the_place_of_another_is_believed_at_once(rig: Runtime
     assert offered(rig) == sorted([NEW, OPERATION])
     new.lives()
     assert offered(rig) == sorted([NEW, OPERATION])
+
+
+def test_a_host_that_took_the_place_of_another_while_the_bus_was_away_is_believed_at_once(rig: RuntimeRig) -> None:
+    # Given a last sign of life of the old host and the start of the new one, that wait for the bus side by side
+    old = OneHost(rig, OPERATION)
+    old.lives(queued=True)
+    new = OneHost(rig, OPERATION, NEW, queued=True)
+    # When the bus hears both in one batch
+    rig.settle()
+    # Then the old one is no reason to send less, neither at once nor with the next sign of life
+    assert offered(rig) == sorted([NEW, OPERATION])
+    new.lives()
+    assert offered(rig) == sorted([NEW, OPERATION])
+
+
+def test_of_two_hosts_that_start_in_one_batch_the_later_is_believed_whatever_their_names(rig: RuntimeRig) -> None:
+    # Given a host that starts and lives, and another that takes its place, all before the bus hears of them
+    OneHost(rig, OPERATION, queued=True, start_id="f" * 8).lives(queued=True)
+    OneHost(rig, OPERATION, NEW, queued=True, start_id="0" * 8)
+    # When it does
+    rig.settle()
+    # Then the later is believed
+    assert offered(rig) == sorted([NEW, OPERATION])
+
+
+def test_a_host_that_is_beside_a_new_one_from_the_first_batch_on_counts_with_its_next_sign(rig: RuntimeRig) -> None:
+    # Given the start of a new host and a sign of life of the old one behind it, in one batch
+    old = OneHost(rig, OPERATION)
+    OneHost(rig, OPERATION, NEW, queued=True)
+    old.lives(queued=True)
+    rig.settle()
+    assert offered(rig) == sorted([NEW, OPERATION])
+    # When the old one says again that it lives
+    old.lives()
+    # Then
+    assert offered(rig) == [OPERATION]
+
+
+def test_a_host_that_starts_again_and_again_hides_none_that_lives_beside_it(rig: RuntimeRig) -> None:
+    # Given a host that lives, and one of a new release beside it that crashes and starts again and again
+    steady = OneHost(rig, OPERATION)
+    for _ in range(20):
+        OneHost(rig, OPERATION, NEW)
+    # When the first says that it lives
+    steady.lives()
+    # Then what it lacks is not sent
+    assert offered(rig) == [OPERATION]
 
 
 def test_a_sign_of_life_from_another_journal_changes_nothing_of_what_is_offered(rig: RuntimeRig) -> None:

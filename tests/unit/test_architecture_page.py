@@ -91,7 +91,7 @@ def thread_names(tree: ast.AST) -> Iterator[str]:
         if isinstance(call, ast.Call):
             called = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
             named = [each.value for each in call.keywords if each.arg == "role" and called == "Loop"]
-            if called == "run" and len(call.args) > 1:
+            if called == "run" and len(call.args) > 1 and isinstance(call.args[0], ast.Constant | ast.JoinedStr):
                 named.append(call.args[0])
             if called == "run_beside" and isinstance(call.args[0], ast.DictComp):
                 named.append(call.args[0].key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
@@ -87,3 +88,30 @@ def test_where_more_waits_than_a_batch_holds_the_next_one_follows_at_once() -> N
 
     assert trickle.batches == [10] * 10
     assert took < 5
+
+
+def test_a_batch_waits_no_longer_to_fill_than_a_consumer_looks_for_messages() -> None:
+    trickle = _Trickle(2, seconds_apart=0.05)
+
+    took = _run(trickle, Settings(batch_most=100, batch_wait=864_000_000))
+
+    assert sum(trickle.batches) == 2
+    assert took < 5
+
+
+def test_a_batch_that_waits_to_fill_is_woken_by_the_end() -> None:
+    # Given a consumer that is told to stop while its batch waits to fill
+    stop, keys, trickle = threading.Event(), Keys(lambda: 0, 0), _Trickle(1, seconds_apart=0)
+    consumer = ReplyConsumer(
+        lambda: cast("Consumer", trickle), cast("ProcessManager", _Manager()), Hosts(keys), keys, Settings()
+    )
+    waits: list[float] = []
+
+    def rest(seconds: float) -> None:
+        waits.append(seconds)
+        stop.set()
+
+    # When it runs with a rest that hears of it
+    consumer.run(stop.is_set, rest)
+    # Then that is all it waits with
+    assert waits == [Settings().batch_wait / 1_000]
