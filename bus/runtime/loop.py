@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bus.errors import BrokerUnavailableError, TransientError
@@ -56,7 +57,9 @@ class Loops:
             for _, stop in group:
                 stop.set()
             for thread, _ in group:
-                thread.join(max(0.0, until - time.monotonic()))
+                with suppress(RuntimeError):
+                    # One that a signal kept from being started finds its event set, should it still begin.
+                    thread.join(max(0.0, until - time.monotonic()))
                 done = done and not thread.is_alive()
         return done
 

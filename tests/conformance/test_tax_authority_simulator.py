@@ -68,7 +68,11 @@ class World:
         raw = body.encode()
         head = f"POST {path} HTTP/1.1\r\nHost: tax\r\nContent-Type: text/xml\r\nContent-Length: {len(raw)}\r\n"
         credentials = f"Authorization: Basic {base64.b64encode(pair).decode()}\r\n\r\n"
-        stream.sendall(f"{head}{credentials}".encode() + raw)
+        try:
+            stream.sendall(f"{head}{credentials}".encode() + raw)
+        except OSError:
+            stream.close()
+            raise
         return stream
 
     def raw(self, body: str, **how: Any) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from queue import Queue
 
+import pytest
+
 from bus.errors import StoreUnavailableError
 from bus.runtime.loop import Loop, Loops
 
@@ -69,3 +71,23 @@ def test_a_role_that_does_not_stop_in_time_is_told_of() -> None:
     assert not loops.stop(0.01)
     release.set()
     assert loops.stop(PATIENCE)
+
+
+def test_roles_that_a_signal_kept_from_starting_do_not_keep_the_others_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loops = Loops()
+    loops.run("before", until_told)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(SystemExit):
+            loops.run("after", until_told)
+    assert loops.stop(PATIENCE)
+
+
+def until_told(stop: threading.Event) -> None:
+    stop.wait()
+
+
+def interrupted(_: threading.Thread) -> None:
+    raise SystemExit(0)
