@@ -90,6 +90,8 @@ class Settings:
 #: Every name that ``intervals:`` may set.
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(Settings))
 _KINDS: dict[str, str] = {field.name: str(field.type) for field in fields(Settings)}
+#: Lengths of time that somebody stands waiting through, and how long that may be.
+_LONGEST: dict[str, Milliseconds] = {"batch_wait": 1_000}
 
 
 def setting(name: str, written: object) -> int | float:
@@ -97,7 +99,7 @@ def setting(name: str, written: object) -> int | float:
     kind = _KINDS[name]
     if kind == "Milliseconds":
         if isinstance(written, str) and (length := duration(written)) > 0:
-            return length
+            return _bounded(name, length)
         raise ValueError(f"{name} is a length of time above zero; write it like 5s, 10m, 2h.")
     if isinstance(written, bool) or not isinstance(written, int | float):
         raise ValueError(f"{name} is a number.")
@@ -108,6 +110,13 @@ def setting(name: str, written: object) -> int | float:
     if isinstance(written, int) and written >= 1:
         return written
     raise ValueError(f"{name} is a whole number of at least 1.")
+
+
+def _bounded(name: str, length: Milliseconds) -> Milliseconds:
+    longest = _LONGEST.get(name, length)
+    if length > longest:
+        raise ValueError(f"{name} is at most {to_duration(longest)}: everybody waits through it.")
+    return length
 
 
 def shown(name: str, value: float) -> str:

@@ -63,6 +63,12 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, written: object) -> Non
         setting(name, written)
 
 
+def test_nobody_can_be_made_to_wait_long_for_a_batch_to_fill() -> None:
+    assert setting("batch_wait", "1s") == 1_000
+    with pytest.raises(ValueError, match="batch_wait is at most 1s"):
+        setting("batch_wait", "10d")
+
+
 def test_every_field_has_a_kind_that_can_be_read() -> None:
     assert {str(field.type) for field in fields(Settings)} == {"Milliseconds", "Count", "Fraction"}
     assert {field.name for field in fields(Settings)} == set(config.NAMES)
