@@ -16,6 +16,7 @@ from bus.bench import fanout
 from bus.bench.layout import ENV
 from bus.bench.orders import Load, obey
 from bus.bench.pace import Order, Pace, Ran
+from bus.bench.report import BenchError
 from bus.bootstrap import Parts, assemble, load_workspace, running
 from bus.gateway.batching import perform_all
 from bus.operations.caller import Caller, Role
@@ -56,7 +57,7 @@ class _Bus:
         )
         for id_, receipt in zip(ids, outcomes, strict=True):
             if not isinstance(receipt, Receipt):
-                raise RuntimeError(f"a submission was not accepted: {receipt!r}")
+                raise BenchError(f"A submission was not accepted: {receipt!r}")
             self._named[receipt.request_id] = id_
 
     def _command(self, key: str) -> Command[Receipt]:

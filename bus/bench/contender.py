@@ -81,7 +81,7 @@ class Turn:
 
 
 def take_turn(contender: Contender, order: Order, machines: Machines, log: Path) -> Turn:
-    """Start it, load it, end it. RuntimeError if a request was lost: its loader says which."""
+    """Start it, load it, end it. BenchError if a request was lost: its loader says which."""
     with contender.open() as ready, loader(ready.load, replace(order, where=ready.where), log) as load:
         meter = Meter({**machines.groups(), **ready.programs, "loader": lambda: (load.pid,)})
         ran = load.load()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ from fastapi import FastAPI, Request, Response
 
 from bus.bench import fanout
 from bus.bench.embedded import host
+from bus.bench.lifeline import end_with_parent
+from bus.bench.report import BenchError
 from bus.bootstrap import assemble, running
 from bus.gateway.server import address_of, listen, serve_app, serve_until_told
 from bus.operations.caller import Role, mint_token
@@ -57,7 +57,7 @@ def door(kind: Kind, folder: Path, *, agencies: int = 0, hosted: int = 0) -> Ite
             assert process.stdout is not None  # noqa: S101  # for the type; it is a pipe
             line = process.stdout.readline()
             if not line:
-                raise RuntimeError(f"the server {kind} did not start")
+                raise BenchError(f"The server {kind} did not start; what it said of it stands above.")
             yield Open(**orjson.loads(line), pid=process.pid)
         finally:
             process.terminate()
@@ -89,15 +89,8 @@ def _tell(opened: Open) -> None:
     sys.stdout.buffer.flush()
 
 
-def _end_with_parent() -> None:
-    """Stop when standard input ends: whoever started this program is gone, however that ended."""
-    while os.read(sys.stdin.fileno(), 1 << 10):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _serve(kind: Kind, folder: Path, agencies: Sequence[str], hosted: Sequence[str]) -> None:
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    end_with_parent()
     with listen(0) as listening, ExitStack() as stack:
         if kind == "bare":
             _tell(Open(url=address_of(listening)))

@@ -134,7 +134,8 @@ class _Counter:
         """These have ended."""
         now = time.perf_counter()
         for request_id in request_ids:
-            id_ = self._ids.pop(request_id, None)
+            # It stays known: a result that comes once more is counted as such.
+            id_ = self._ids.get(request_id)
             if id_ is None:
                 self._early.add(request_id)
             else:
@@ -148,11 +149,10 @@ class _Counter:
     def _received(self, line: Line, status: int, body: bytes) -> None:
         request_id = _content(status, body, 202)["request_id"]
         id_ = self._asked.pop(line)
+        self._ids[request_id] = id_
         if request_id in self._early:
             self._early.remove(request_id)
             self._pace.end([id_], time.perf_counter())
-        else:
-            self._ids[request_id] = id_
         self._idle.append(line)
         self.begin()
 

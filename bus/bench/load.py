@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import orjson
 
 from bus.bench import fanout
 from bus.bench.http_line import Line, Questions
+from bus.bench.report import BenchError
 
 #: How long answers that are under way at the end are waited for.
 _LAST_ANSWERS = 30.0
@@ -39,7 +41,7 @@ class Heard:
 
     #: Seconds that were measured, from the moment when every connection stood.
     took: float
-    #: HTTP status -> answers within the measured time.
+    #: HTTP status -> answers within the measured time, and those after it that say no.
     statuses: Mapping[str, int]
     #: Milliseconds from question to answer, of the answers within the measured time.
     latencies: list[float] = field(default_factory=list)
@@ -50,9 +52,11 @@ class Heard:
 
 
 def load(order: Order) -> Heard:
-    """Run the order in a process of its own."""
+    """Run the order in a process of its own; BenchError if it broke off."""
     command = [sys.executable, "-m", "bus.bench.load"]
-    ran = subprocess.run(command, input=orjson.dumps(asdict(order)), stdout=subprocess.PIPE, check=True)
+    ran = subprocess.run(command, input=orjson.dumps(asdict(order)), stdout=subprocess.PIPE, check=False)
+    if ran.returncode:
+        raise BenchError("The load broke off; what it said of it stands above.")
     return Heard(**orjson.loads(ran.stdout))
 
 
@@ -102,7 +106,7 @@ class _Run:
     def _answered(self, line: Line, status: int, _: bytes) -> None:
         now, asked = time.perf_counter(), self._asked.pop(line)
         is_over = now >= self._begun_at + self._order.seconds
-        if not is_over or line not in self._has_heard:
+        if not is_over or line not in self._has_heard or status >= HTTPStatus.BAD_REQUEST:
             self._ended_at = now
             self._statuses[str(status)] += 1
             self._latencies.append((now - asked) * 1000)

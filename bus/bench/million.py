@@ -6,7 +6,7 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +14,13 @@ from bus.bench.contender import Turn, take_turn
 from bus.bench.cost import of_pairs, tell
 from bus.bench.installation import install
 from bus.bench.pace import Order
-from bus.bench.preload import preload
+from bus.bench.preload import preload, tidy
 from bus.bench.rabbitmq import Row, services
 
-#: Quantiles of Student's t, two-sided 95 %, by degrees of freedom.
-_T: Final = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+#: Quantiles of Student's t, two-sided 95 %, by degrees of freedom. Between two of them that of fewer degrees is taken,
+#: so that an interval is rather too wide.
+_FIRST = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_T: Final = dict(enumerate(_FIRST, 1)) | {12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 120: 1.980}
 EMPTY, FULL = "empty", "full"
 
 
@@ -57,7 +59,8 @@ def interval(ratios: Sequence[float]) -> tuple[float, float, float]:
     mean = statistics.fmean(logs)
     if len(logs) < 2:
         raise ValueError("an interval needs two ratios at least")
-    half = _T.get(len(logs) - 1, 1.96) * statistics.stdev(logs) / math.sqrt(len(logs))
+    quantile = _T[max(degrees for degrees in _T if degrees < len(logs))]
+    half = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
@@ -79,11 +82,13 @@ def measure_preloaded(
         for name, contender in contenders.items():
             take_turn(contender, Order(window=10, seconds=1.0, prefix=f"{name}-first"), shared, log)
         size = preload(made[FULL].database, copies, progress)
+        # The full store's statistics are fresh and its pages tidied: so are the empty one's.
+        tidy(made[EMPTY].database)
         turns: dict[str, list[Turn]] = {EMPTY: [], FULL: []}
         for number in range(pairs):
             for name in (EMPTY, FULL) if number % 2 == 0 else (FULL, EMPTY):
                 progress(f"pair {number + 1} of {pairs}: {name}")
-                named = Order(window=order.window, seconds=order.seconds, prefix=f"{name}-{number}")
+                named = replace(order, prefix=f"{name}-{number}")
                 turns[name].append(take_turn(contenders[name], named, shared, log))
         made[EMPTY].recount()
     return Pairs(preloaded=copies, size=size, window=window, empty=turns[EMPTY], full=turns[FULL])

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import TypeAlias
 
 import orjson
 
+from bus.bench.lifeline import end_with_parent
 from bus.bench.pace import Order, Ran
+from bus.bench.report import BenchError
 
 #: Seconds in which one request after the other is tried; the last one is waited for.
 _FIRST = 0.2
@@ -32,10 +35,11 @@ def obey(connect: Callable[[Order], Load]) -> None:
     _say(b"{}")
     if not sys.stdin.buffer.readline():
         return
+    end_with_parent()
     ran = load(order)
     _say(orjson.dumps(asdict(ran)))
-    # What it used of the processor is read while it is there.
-    sys.stdin.buffer.read()
+    # What it used of the processor is read while it is there; then it is told to stop.
+    Event().wait()
 
 
 def _say(line: bytes) -> None:
@@ -63,12 +67,12 @@ class Loader:
         return Ran.from_json(self.hear())
 
     def hear(self) -> dict[str, object]:
-        """One line; RuntimeError with the end of its log if it died."""
+        """One line; BenchError with the end of its log if it died."""
         assert self.process.stdout is not None  # noqa: S101  # for the type; it is a pipe
         line = self.process.stdout.readline()
         if not line:
             tail = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise RuntimeError(f"a loader died: {tail}")
+            raise BenchError(f"A loader died: {tail}")
         heard = orjson.loads(line)
         assert isinstance(heard, dict)  # noqa: S101  # for the type; `obey` wrote it
         return heard

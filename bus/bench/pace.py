@@ -1,13 +1,20 @@
 """When a loader begins requests, and what it heard of them: the same accounting for every contender.
 
 A closed loop keeps a window of requests in flight; an open loop begins them at a fixed rate, whatever is answered.
+
+Of a closed loop the latencies of all that ended within the measured time count. Of an open loop those of all that were
+planned within it count, however late they began and ended: a load that falls behind would hide just those.
 """
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from bus.bench.report import BenchError
 
 #: Seconds within which everything that was begun has ended.
 DRAIN_WITHIN = 60.0
@@ -43,7 +50,7 @@ class Ran:
     ended: int
     #: Ends that were heard more than once: at least once is what every contender promises.
     repeated: int
-    #: Milliseconds from the moment at which a request was to begin to its end, of those that count.
+    #: Milliseconds from the moment at which a request was to begin to its end, of those that count for it (see above).
     latencies: Sequence[float]
 
     @property
@@ -65,20 +72,22 @@ class Pace:
         self._begun_at = now
         self._from = now + order.warm
         self._until = self._from + order.seconds
+        #: How many an open loop begins in all, those of the warm-up included.
+        self._planned = math.ceil((order.warm + order.seconds) * (order.rate or 0.0))
         self._in_flight: dict[str, float] = {}
         self._begun = 0
         self._ended = 0
+        self._counted = 0
         self._repeated = 0
-        self._latencies: list[float] = []
+        # Eight bytes each: a loader that runs for long must not grow by its own book.
+        self._latencies = array("d")
 
     def wanted(self, now: float) -> int:
-        """How many requests are to begin now."""
-        if now >= self._until:
-            return 0
+        """How many requests are to begin now; after the end of the time those that were planned before it."""
         room = self._order.window - len(self._in_flight)
         if self._order.rate is None:
-            return max(0, room)
-        planned = int((now - self._begun_at) * self._order.rate) + 1
+            return max(0, room) if now < self._until else 0
+        planned = min(self._planned, int((now - self._begun_at) * self._order.rate) + 1)
         return max(0, min(room, planned - self._begun))
 
     def begin(self, count: int, now: float) -> list[str]:
@@ -101,24 +110,32 @@ class Pace:
                 self._repeated += 1
                 continue
             self._ended += 1
-            if self._from <= now < self._until:
+            self._counted += self._is_within(now)
+            if self._is_within(now if self._order.rate is None else begun):
                 self._latencies.append((now - begun) * 1000)
 
     def is_over(self, now: float) -> bool:
-        """Whether the time is up and nothing is in flight; TimeoutError if something never ends."""
-        if now < self._until or not self._in_flight:
-            return now >= self._until
-        if now > self._until + DRAIN_WITHIN:
+        """Whether the time is up, all that was planned is begun, and nothing is in flight.
+
+        BenchError if something never ends.
+        """
+        if now < self._until:
+            return False
+        if self._in_flight and now > self._until + DRAIN_WITHIN:
             some = ", ".join(list(self._in_flight)[:3])
-            raise TimeoutError(f"{len(self._in_flight)} of {self._begun} requests did not end; the first: {some}")
-        return False
+            raise BenchError(f"{len(self._in_flight)} of {self._begun} requests did not end; the first: {some}")
+        return not self._in_flight and not self.wanted(now)
 
     def ran(self) -> Ran:
         """What it came to."""
         return Ran(
             took=self._order.seconds,
-            counted=len(self._latencies),
+            counted=self._counted,
             ended=self._ended,
             repeated=self._repeated,
-            latencies=self._latencies,
+            latencies=self._latencies.tolist(),
         )
+
+    def _is_within(self, instant: float) -> bool:
+        """Whether it lies in the measured time."""
+        return self._from <= instant < self._until

@@ -75,9 +75,19 @@ def preload(url: str, copies: int, progress: Callable[[str], None]) -> int:
                 progress(f"index {number} of {len(again)}")
                 connection.execute(statement)
         progress("VACUUM, CHECKPOINT")
-        connection.execute("VACUUM ANALYZE")
-        connection.execute("CHECKPOINT")
+        _tidy(connection)
         return int(_one(connection, "SELECT pg_database_size(current_database())")[0])
+
+
+def tidy(url: str) -> None:
+    """What PostgreSQL would do some time later by itself: fresh statistics, and everything on the disk."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        _tidy(connection)
+
+
+def _tidy(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("VACUUM ANALYZE")
+    connection.execute("CHECKPOINT")
 
 
 def _without_indexes(connection: psycopg.Connection[Any]) -> list[sql.SQL]:

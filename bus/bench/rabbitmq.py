@@ -6,12 +6,16 @@ import statistics
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+import redis
+
 from bus.bench.contender import Contender, Machines, Turn, machines, take_turn, take_watched_turn
-from bus.bench.installation import APART, OVER_HTTP, TOGETHER, install
+from bus.bench.installation import APART, OVER_HTTP, TOGETHER, Installation, install
+from bus.bench.lifeline import ended_in_order
 from bus.bench.pace import Order
 from bus.bench.report import Report, percentile
 from bus.bench.yardsticks.open import yardsticks
@@ -148,27 +152,21 @@ def compare(wanted: Wanted, meta: Path, progress: Callable[[str], None]) -> Comp
     ``meta`` holds the schemas of a workspace's own files.
     """
     with services(progress) as (shared, folder):
-        versions = {"rabbitmq": shared.rabbit.version, "postgresql": shared.postgres.version}
-        turns: dict[str, list[Turn]] = {name: [] for name in NAMES if name in wanted.contenders}
-        orders = {name: _order(name, wanted) for name in turns}
-        is_bus_wanted = bool(turns.keys() & _OURS)
-        installation = install(shared, folder, meta, "bus") if is_bus_wanted else None
-        contenders: dict[str, Contender] = yardsticks(shared, folder)
-        if installation:
-            contenders |= {name: installation.contender(TOGETHER, name) for name in (BUS, BUS_OPEN)}
-            contenders[BUS_HTTP] = installation.contender(OVER_HTTP, BUS_HTTP)
-            contenders[BUS_APART] = installation.contender(APART, BUS_APART)
+        names = [name for name in NAMES if name in wanted.contenders]
+        installation = install(shared, folder, meta, "bus") if _OURS.intersection(names) else None
+        contenders = yardsticks(shared, folder) | (_ours(installation) if installation else {})
+        turns: dict[str, list[Turn]] = {name: [] for name in names}
         for number in range(wanted.rounds):
-            for name, taken in turns.items():
+            # Who was early is late in the next round: what the machine does meanwhile meets everybody.
+            for name in names if number % 2 == 0 else names[::-1]:
                 progress(f"round {number + 1} of {wanted.rounds}: {name}")
-                order = _named(orders[name], f"{name}-{number}")
+                order = replace(_order(name, wanted), prefix=f"{name}-{number}")
                 take = take_watched_turn if name in _OURS else take_turn
-                taken.append(take(contenders[name], order, shared, folder / "loaders.log"))
+                turns[name].append(take(contenders[name], order, shared, folder / "loaders.log"))
         if installation:
             progress("recounting the store")
-            ended = sum(turn.ran.ended for name in turns if name in _OURS for turn in turns[name])
-            if installation.recount() < ended:
-                raise AssertionError("the store accepted fewer requests than ended")
+            installation.recount(least=sum(turn.ran.ended for name in names if name in _OURS for turn in turns[name]))
+        versions = _versions(shared)
     rows = {
         name: Row(name=name, window=None if name == BUS_OPEN else wanted.window, turns=taken)
         for name, taken in turns.items()
@@ -178,8 +176,8 @@ def compare(wanted: Wanted, meta: Path, progress: Callable[[str], None]) -> Comp
 
 @contextmanager
 def services(progress: Callable[[str], None]) -> Iterator[tuple[Machines, Path]]:
-    """Private RabbitMQ, PostgreSQL and Redis, and a folder that is gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="bus-bench-") as name:
+    """Private RabbitMQ, PostgreSQL and Redis, and a folder; all gone at the end, also if that is Ctrl-C or SIGTERM."""
+    with ended_in_order(), tempfile.TemporaryDirectory(prefix="bus-bench-") as name:
         folder = Path(name)
         # The services run as users of their own, who must be able to reach their folders in it.
         folder.chmod(0o755)
@@ -188,11 +186,24 @@ def services(progress: Callable[[str], None]) -> Iterator[tuple[Machines, Path]]
             yield shared, folder
 
 
+def _ours(installation: Installation) -> dict[str, Contender]:
+    """The bus in all its forms, over one store."""
+    processes = {BUS: TOGETHER, BUS_OPEN: TOGETHER, BUS_HTTP: OVER_HTTP, BUS_APART: APART}
+    return {name: installation.contender(spread, name) for name, spread in processes.items()}
+
+
+def _versions(shared: Machines) -> dict[str, str]:
+    """What was measured, and on what."""
+    told = redis.Redis.from_url(shared.redis.url).info("server")
+    return {
+        "rabbitmq": shared.rabbit.version,
+        "postgresql": shared.postgres.version,
+        "redis": str(told["redis_version"]),
+        **{name: metadata.version(name) for name in ("pika", "dramatiq", "celery")},
+    }
+
+
 def _order(name: str, wanted: Wanted) -> Order:
     if name == BUS_OPEN:
         return Order(window=_OPEN_WINDOW, seconds=wanted.seconds, rate=wanted.rate)
     return Order(window=wanted.window, seconds=wanted.seconds)
-
-
-def _named(order: Order, prefix: str) -> Order:
-    return Order(window=order.window, seconds=order.seconds, rate=order.rate, prefix=prefix)

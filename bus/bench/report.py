@@ -6,6 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bus.errors import BusError
+
+
+class BenchError(BusError):
+    """A benchmark whose figures would be worth nothing: something was lost, refused, or does not add up."""
+
+    code = "bench"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -28,7 +36,9 @@ class Report:
         figures = {"requests_per_s": round(self.requests_per_s, 1)}
         figures |= {f"p{share}_ms": round(percentile(self.latencies, share), 1) for share in (50, 95, 99)}
         figures |= {name: round(value, 3) for name, value in self.more.items()}
-        ratios = {name: round(self.requests_per_s / speed, 3) for name, speed in self.yardsticks.items()}
+        # Where nothing of ours was measured, or nothing of theirs ended in time, there is nothing to compare.
+        compared = {name: speed for name, speed in self.yardsticks.items() if speed and self.latencies}
+        ratios = {name: round(self.requests_per_s / speed, 3) for name, speed in compared.items()}
         return {
             "bench": self.bench,
             "settings": dict(self.settings),

@@ -6,11 +6,13 @@ from bus.bench.services.postgres import PostgresNode, drop_database, make_databa
 from bus.bench.services.rabbit import RabbitNode
 from bus.bench.services.rabbit_admin import RabbitAdmin
 from bus.bench.services.redis import RedisNode
+from bus.bench.services.standby import PostgresStandby
 from bus.bench.services.waiting import ServiceError
 
 __all__ = [
     "Node",
     "PostgresNode",
+    "PostgresStandby",
     "RabbitAdmin",
     "RabbitCluster",
     "RabbitNode",

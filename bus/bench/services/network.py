@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Self
 
 from bus.bench.services.kept import Kept
-from bus.bench.services.place import Start
+from bus.bench.services.place import MEND, Start
 from bus.bench.services.waiting import ServiceError, wait_until
+
+#: What makes namespaces, enters them, and lays the wires between them.
+_PROGRAMS = ("unshare", "nsenter", "ip")
 
 
 class Network:
@@ -24,8 +27,11 @@ class Network:
     """
 
     def __init__(self, folder: Path, hosts: int) -> None:
-        if os.geteuid() != 0 or not shutil.which("ip"):
-            raise ServiceError("A cluster's private network needs root and the command ip. Mend: run this as root.")
+        missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+        if missing:
+            raise ServiceError(f"There is no {', '.join(missing)}, which a cluster's private network needs. {MEND}")
+        if os.geteuid() != 0:
+            raise ServiceError("A cluster's private network needs root. Mend: run this as root.")
         self._folder = folder
         self._hosts = hosts
         self._prefix = f"10.{random.randint(64, 127)}.{random.randint(0, 255)}"  # noqa: S311  # no cryptography

@@ -16,10 +16,11 @@ from bus.bench.services.place import MEND, Image, Place, Start, docker_works, ru
 from bus.bench.services.ports import free_ports
 from bus.bench.services.waiting import ServiceError
 
-_SUPERUSER = "postgres"
+#: Of every private cluster, whom nobody asks for a password.
+SUPERUSER = "postgres"
 #: Where Debian puts the programs of each release: not on the PATH.
 RELEASES = Path("/usr/lib/postgresql")
-_IMAGE = Image(image="postgres:17", user=_SUPERUSER)
+_IMAGE = Image(image="postgres:17", user=SUPERUSER)
 #: Seconds for a start: one after a crash reads its log again.
 _START = 60.0
 
@@ -33,7 +34,7 @@ def find() -> Place | Image:
     program = debian[-1] if debian else Path(on_path) if on_path else None
     if program is None:
         raise ServiceError(f"There is no PostgreSQL here. {MEND}")
-    return Place(programs=program.parent, user=_SUPERUSER)
+    return Place(programs=program.parent, user=SUPERUSER)
 
 
 def make_database(url: str, name: str, *, template: str = "template1") -> str:
@@ -68,7 +69,7 @@ class PostgresNode(Node):
     @property
     def url(self) -> str:
         """Of the database ``postgres``, for the superuser, whom nobody asks for a password."""
-        return f"postgresql://{_SUPERUSER}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/postgres"
 
     @property
     def version(self) -> str:
@@ -89,8 +90,12 @@ class PostgresNode(Node):
     def _prepare(self) -> None:
         super()._prepare()
         if not (self.folder / "data").exists():
-            data = ("-D", self._inside("data"), "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-            run(self._place.start("initdb", *data, "--no-sync", folder=self.folder))
+            run(self._fill())
+
+    def _fill(self) -> Start:
+        """What makes its data where there is none."""
+        data = ("-D", self._inside("data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+        return self._place.start("initdb", *data, "--no-sync", folder=self.folder)
 
     def _command(self) -> Start:
         # No socket files: the folder may be too deep for one, and TCP is what the bus uses.

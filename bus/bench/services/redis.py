@@ -26,7 +26,7 @@ def find() -> Place | Image:
 
 
 class RedisNode(Node):
-    """A server of its own in ``folder``, with what Redis does by itself about keeping data."""
+    """A server of its own in ``folder``, which keeps data as Redis does by itself: a snapshot now and then, no log."""
 
     title = "Redis"
     start_within = 20.0

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import pika  # type: ignore[import-untyped]
@@ -107,8 +108,9 @@ class Station:
         said = frame.method
         if not isinstance(said, _PIKA.spec.Basic.Ack):
             self._broken(said)
-        done = [tag for tag in self._unconfirmed if tag <= said.delivery_tag] if said.multiple else [said.delivery_tag]
-        for tag in done:
+        last = said.delivery_tag
+        # They stand in their order: what comes after the last one is not looked at.
+        for tag in list(takewhile(lambda tag: tag <= last, self._unconfirmed)) if said.multiple else [last]:
             incoming = self._unconfirmed.pop(tag)
             if incoming:
                 self._left[incoming] -= 1
