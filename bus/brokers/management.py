@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +18,8 @@ from bus.brokers.comparison import Found, Written
 from bus.brokers.definitions import has_password, permission, tags_of
 from bus.brokers.topology import Rights
 from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
+
+T = TypeVar("T")
 
 #: Seconds for an answer; a broker with thousands of queues takes a while to tell of them.
 _TIMEOUT: Final = 30.0
@@ -57,14 +60,22 @@ class Management:
 
     def __init__(self, access: Access) -> None:
         self._user = access.user
-        self._http = httpx.Client(
-            base_url=f"{access.url.rstrip('/')}/api/",
-            auth=(access.user, access.password),
-            timeout=_TIMEOUT,
-            verify=_context(access.ca),
-            # No proxy of the machine comes between: it would see the administrator's password.
-            trust_env=False,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=f"{access.url.rstrip('/')}/api/",
+                auth=(access.user, access.password),
+                timeout=_TIMEOUT,
+                verify=_context(access.ca),
+                # No proxy of the machine comes between: it would see the administrator's password.
+                trust_env=False,
+            )
+        except httpx.InvalidURL:
+            # Its text quotes the address, which may hold a password.
+            message = "The address of the broker's management cannot be read."
+            fault = Fault(
+                code="management-url", message=message, mend="Write broker.management.url: https://host:15671."
+            )
+            raise ConfigurationError((fault,)) from None
 
     def __enter__(self) -> Self:
         return self
@@ -122,12 +133,12 @@ class Management:
         return Deed.MADE if there is None else Deed.CHANGED
 
     def _list(self, path: str) -> list[Written]:
-        found = self._send("GET", path).json()
+        found: list[Any] = _read(self._send("GET", path), list)
         return [one for one in found if isinstance(one, Mapping)]
 
     def _get(self, path: str) -> dict[str, Any] | None:
         answer = self._send("GET", path)
-        return None if answer.status_code == httpx.codes.NOT_FOUND else dict(answer.json())
+        return None if answer.status_code == httpx.codes.NOT_FOUND else _read(answer, dict)
 
     def _put(self, path: str, value: Mapping[str, Any]) -> None:
         self._send("PUT", path, value)
@@ -144,10 +155,19 @@ class Management:
             mend = "Look at broker.management.password, and give the user the tag administrator."
             raise ConfigurationError((Fault(code="management-refuses", message=message, mend=mend),))
         missing = answer.status_code == httpx.codes.NOT_FOUND and method != "PUT"
-        if answer.is_error and not missing:
+        if not answer.is_success and not missing:
             message = f"The management of the broker answered {method} {path} with {answer.status_code}."
             raise BrokerUnavailableError(message, mend="Its log says why.")
         return answer
+
+
+def _read(answer: httpx.Response, kind: type[T]) -> T:
+    with suppress(ValueError):
+        found = answer.json()
+        if isinstance(found, kind):
+            return found
+    message = "What answers at the address of the broker's management is not the management."
+    raise BrokerUnavailableError(message, mend="Look at broker.management.url.")
 
 
 def _part(name: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from pika import spec  # type: ignore[import-untyped]
+from pika import exceptions, spec  # type: ignore[import-untyped]
 
 from bus.brokers.rabbitmq_address import Node
 from bus.brokers.rabbitmq_link import Connector, Link, answer, fail, tell
@@ -21,6 +21,8 @@ from bus.message.channel import POISON, Channel
 _NOT_FOUND, _REFUSED, _OTHER_ARGUMENTS = 404, 403, 406
 _QUEUE = re.compile(r"queue '([^']*)'")
 _EPOCH: Final = "bus.epoch."
+#: Channels that are made within the time of one answer: a cluster takes a good part of a second for each new queue.
+_AT_ONCE: Final = 10
 
 #: A question: it gets a channel of AMQP, and where its answer is to go.
 Question = Callable[[Any, "Future[Any]"], None]
@@ -69,7 +71,9 @@ class RabbitAdmin:
             return
         names = (POISON, *(channel for channel in dict.fromkeys(channels) if channel != POISON))
         try:
-            self._ask(_declaring([declaration(name, self._replicas) for name in names]))
+            for start in range(0, len(names), _AT_ONCE):
+                part = names[start : start + _AT_ONCE]
+                self._ask(_declaring([declaration(name, self._replicas) for name in part]))
         except NoAnswerError as error:
             if error.code == _OTHER_ARGUMENTS:
                 raise _other_arguments(error) from None
@@ -193,8 +197,9 @@ def _waits(ask: Callable[[Question], Any], channel: Channel) -> bool:
 
 def _begin(link: Link, question: Question, told: Future[Any]) -> None:
     def closed(_amqp: Any, reason: Any) -> None:
-        code = int(getattr(reason, "reply_code", 0))
-        fail(told, NoAnswerError(code, str(getattr(reason, "reply_text", type(reason).__name__))))
+        # One that went down with the connection is told by that.
+        if isinstance(reason, exceptions.ChannelClosedByBroker):
+            fail(told, NoAnswerError(reason.reply_code, reason.reply_text))
 
     def opened(amqp: Any) -> None:
         amqp.add_on_close_callback(closed)

@@ -205,10 +205,13 @@ class RabbitConsumer:
         """One of those that pika has read."""
         headers = properties.headers or {}
         if headers or self._shelf.is_isolated:
-            self._suspect(headers.get(_COUNT, 0))
+            # Its publisher may write what he likes there; but nobody has died over what comes for the first time.
+            self._suspect(headers.get(_COUNT, 0) if method.redelivered else 0)
         signature = headers.get(HEADER)
         user = properties.user_id or ""
-        arrival = Arrival(channel, method.delivery_tag, method.redelivered, properties.message_id, user, body)
+        # What is no UTF-8 pika leaves as bytes.
+        message_id = properties.message_id if isinstance(properties.message_id, str) else None
+        arrival = Arrival(channel, method.delivery_tag, method.redelivered, message_id, user, body)
         died_in = _died_in(headers) if channel == POISON else None
         self._hold(arrival, signature if isinstance(signature, str) else None, died_in)
 

@@ -125,7 +125,7 @@ class Flight:
         """
         suspects = [(batch, index) for batch, index in self._sent.values() if batch.said[index] is None]
         refused = suspects[0] if len(suspects) == 1 else None
-        settled = self._begin_anew(lambda entry: entry == refused, Confirmation.REFUSED)
+        settled = self._begin_anew(lambda entry: entry == refused, Confirmation.UNACCEPTABLE)
         self._suspects = 0 if refused else len(suspects)
         return refused, settled
 

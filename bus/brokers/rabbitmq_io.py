@@ -121,7 +121,7 @@ class IoThread:
         late = time.monotonic() - until
         if late > 0:
             for link in tuple(self._links):
-                link.cut("The broker is closed.")
+                _cut(link, "The broker is closed.")
         # One that was cut off still has to let go of its socket, here.
         if self._links and late < 1:
             self.later(0.01, lambda: self._wind_up(until))
@@ -136,8 +136,16 @@ class IoThread:
                 # It came out of one connection, and nobody knows in what state that is: all begin anew.
                 _log.error("unexpected_error", error=error)
                 for link in tuple(self._links):
-                    link.cut("The connection was given up after an unexpected error.")
+                    _cut(link, "The connection was given up after an unexpected error.")
                 # Whoever gathered is cut off too, and its moment may have gone down with the error.
                 self._gathering.clear()
                 # Of what was handed over, something may be left.
                 self._wake()
+
+
+def _cut(link: Severable, why: str) -> None:
+    try:
+        link.cut(why)
+    except Exception as error:  # noqa: BLE001
+        # One that cannot be cut must not save the others from it, nor end the thread under all of them.
+        _log.error("unexpected_error", error=error)

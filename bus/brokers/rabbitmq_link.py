@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import pika  # type: ignore[import-untyped]
 import tenacity
-from pika import exceptions
+from pika import exceptions, frame
 from pika.adapters.select_connection import SelectConnection  # type: ignore[import-untyped]
 
 from bus.brokers.rabbitmq_address import Address, Login, Node
 from bus.brokers.rabbitmq_io import FAREWELL, IoThread
+from bus.brokers.rabbitmq_reading import without_headers
 from bus.errors import BrokerUnavailableError, ConfigurationError, Fault
+from bus.logs import bind
 
 #: Number of the one channel of AMQP on each connection.
 NUMBER: Final = 1
@@ -29,6 +31,8 @@ NUMBER: Final = 1
 PATIENCE: Final = 3.0
 #: Bytes that are taken from a socket at once: as many as pika takes before it looks at another one.
 _READ: Final = 100 * 1024
+
+_log = bind()
 
 
 class LoginRefusedError(BrokerUnavailableError):
@@ -84,12 +88,25 @@ class Link(SelectConnection):  # type: ignore[misc]
     def _read_frame(self) -> Any:
         if self.take is not None and (taken := self.take(self._frame_buffer)):
             self._trim_frame_buffer(taken)
-        return super()._read_frame()
+        try:
+            return super()._read_frame()
+        except Exception:
+            # Whoever wrote such headers must not keep a reader from the messages behind them: the message goes without.
+            bare = without_headers(self._frame_buffer)
+            if bare is None:
+                raise
+            _log.warning("message_invalid", cause="headers-unreadable", size=bare[1])
+            return bare[1], frame.decode_frame(bare[0])[1]
 
     def _on_data_available(self, data_in: bytes) -> None:
-        super()._on_data_available(data_in)
-        if self.rest is not None:
-            self.rest()
+        try:
+            super()._on_data_available(data_in)
+            if self.rest is not None:
+                self.rest()
+        except Exception as error:
+            # pika gives the connection up and says of it only that it was lost.
+            _log.error("unexpected_error", error=error)
+            raise
 
 
 #: Called on the I/O thread once, with the reason, when a connection that stood is gone.

@@ -34,6 +34,8 @@ _TICK = 0.5
 _NOT_FOUND, _REFUSED = 404, 403
 #: Codes with which the broker closes a channel of AMQP over one message: too large, or a property that it minds.
 _OF_ONE_MESSAGE = frozenset({311, 406})
+#: What the broker says then, in part -> the word of the log, which takes no sentences.
+_CAUSES = {"message size": "too-large", "CONTENT_TOO_LARGE": "too-large", "user_id": "other-sender"}
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
 _RECONNECT = "What it was to publish waits where it was kept; connect anew."
 
@@ -239,7 +241,7 @@ class RabbitPublisher:
             says = Confirmation.UNROUTABLE if code == _NOT_FOUND else Confirmation.REFUSED
             settled = self._flight.set_aside(found[1], says)
         elif code in _OF_ONE_MESSAGE and self._flight:
-            settled = self._single_out(text)
+            settled = self._single_out(code, text)
         else:
             self._link.cut(f"The broker closed the channel: {code}.")
             return
@@ -249,19 +251,22 @@ class RabbitPublisher:
         self._io.later(0, self._open_channel)
         self._tick_later()
 
-    def _single_out(self, reason: str) -> Settled:
+    def _single_out(self, code: int, text: str) -> Settled:
         refused, settled = self._flight.single_out()
         if refused is not None:
             batch, index = refused
             _log.error(
-                "message_refused", channel=batch.channels[index], message_id=batch.message_ids[index], cause=reason
-            )
+                "message_refused", channel=batch.channels[index], message_id=batch.message_ids[index], status=code,
+                cause=next((cause for part, cause in _CAUSES.items() if part in text), "other"),
+            )  # fmt: skip
         return settled
 
     def _set_blocked(self, *, is_blocked: bool) -> None:
         with self._lock:
             self._is_blocked = is_blocked
-        self._held_since = time.monotonic() if is_blocked else None
+        # While a channel of AMQP is being opened, nothing can go out yet.
+        is_held = is_blocked or self._amqp is None
+        self._held_since = time.monotonic() if is_held else None
         if is_blocked:
             self._tick_later()
         else:

@@ -21,10 +21,14 @@ _NUMBERED: Final = Struct(">QB")
 #: A whole frame: class and method, number of the message, a bit for all before it too, end mark.
 _CONFIRM: Final = Struct(">BHIHHQBB")
 _CONFIRM_SIZE = 13
+#: Bytes of a table.
+_SIZE: Final = Struct(">I")
 #: Methods of class basic: delivered; acknowledged and refused.
 _DELIVERED = 60
 _VERDICTS: Final = {80: True, 120: False}
 _END = 0xCE
+#: Flags of a header frame: a content type, an encoding, a table of headers follow; in this order, and before all else.
+_TYPE, _ENCODING, _TABLE = 1 << 15, 1 << 14, 1 << 13
 
 
 class Arrival(NamedTuple):
@@ -81,6 +85,29 @@ def deliveries(buffer: bytes, number: int, channels: Mapping[bytes, Channel]) ->
         # It is not whole yet, or pika knows what to do about it.
         pass
     return arrivals, place
+
+
+def without_headers(buffer: bytes) -> tuple[bytes, int] | None:
+    """The header frame that begins ``buffer``, less its table of headers, and its length with it; None: there is none.
+
+    The broker passes on tables that pika cannot read (years beyond any calendar, a thousand tables in one another).
+    """
+    try:
+        kind, on, size, of_class, weight, length, flags = HEADER_FRAME.unpack_from(buffer)
+        end = FRAME.size + size
+        if kind != TYPE_HEADER or not flags & _TABLE or buffer[end] != _END:
+            return None
+        table_at = HEADER_FRAME.size
+        for flag in (_TYPE, _ENCODING):
+            table_at = _short(buffer, table_at) if flags & flag else table_at
+        rest_at = table_at + _SIZE.size + int(_SIZE.unpack_from(buffer, table_at)[0])
+    except (TooShort, IndexError):
+        return None
+    if rest_at > end:
+        return None
+    properties = buffer[HEADER_FRAME.size : table_at] + buffer[rest_at:end]
+    size += len(properties) - (end - HEADER_FRAME.size)
+    return HEADER_FRAME.pack(kind, on, size, of_class, weight, length, flags & ~_TABLE) + properties + b"\xce", end + 1
 
 
 def _delivery(buffer: bytes, start: int, number: int, channels: Mapping[bytes, Channel]) -> tuple[Arrival, int] | None:

@@ -85,14 +85,16 @@ class Subscriptions:
             return
         for name in [name for name, of in self._subscribed.items() if of == channel]:
             del self._subscribed[name]
+            self._ending.add(name)
             self._cancel(name)
 
     def end_all(self, then: Callable[[], None]) -> None:
         """End them all; then, when nothing more can come, do what follows."""
         self._then = then
-        self._ending = set(self._subscribed)
-        self._subscribed = {}
-        for name in self._ending:
+        names, self._subscribed = tuple(self._subscribed), {}
+        # Beside those that the broker was asked to end before, from which something may still come, too.
+        self._ending.update(names)
+        for name in names:
             self._cancel(name)
         if not self._ending:
             self._follow()
@@ -112,6 +114,7 @@ class Subscriptions:
 
     def _ended(self, frame: Any) -> None:
         name: str = frame.method.consumer_tag
+        self._amqp._cleanup_consumer_ref(name)  # noqa: SLF001  # else pika would keep it as long as the connection
         self._names.pop(name.encode(), None)
         self._ending.discard(name)
         if self._then is not None and not self._ending:

@@ -19,6 +19,8 @@ class Confirmation(StrEnum):
     UNROUTABLE = "unroutable"
     #: The broker refused it: the channel is full.
     REFUSED = "refused"
+    #: The broker takes this very message in no way, and has nothing against others in its channel.
+    UNACCEPTABLE = "unacceptable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,28 @@ def test_an_error_that_nobody_expected_keeps_nobody_from_gathering_later(io: IoT
     assert not lost.is_set()
 
 
+def test_one_that_cannot_be_cut_off_saves_no_other_from_it_and_ends_no_thread(io: IoThread) -> None:
+    # Given a connection in a state of which nobody thought, beside another
+    cut, done = threading.Event(), threading.Event()
+    stuck = Stuck()
+    io.watch(stuck)
+    io.watch(Cut(io, cut))
+    # When the thread runs into an error
+    io.call(fail)
+    # Then the other one is cut off, and the thread goes on
+    assert cut.wait(PATIENCE)
+    io.call(done.set)
+    assert done.wait(PATIENCE)
+    io.forget(stuck)
+
+
+class Stuck:
+    """A connection that cannot be cut off."""
+
+    def cut(self, why: str) -> None:
+        raise RuntimeError(why)
+
+
 class Cut:
     """A connection that tells that it was cut off."""
 

@@ -16,6 +16,7 @@ CONNECTION = (
     "_terminate_stream",
     "_trim_frame_buffer",
 )
+CHANNEL = ("_cleanup_consumer_ref", "_rpc")
 TRANSPORT = ("_MAX_CONSUME_BYTES", "_MAX_RECV_BYTES", "_on_socket_writable")
 
 
@@ -29,8 +30,9 @@ def test_the_transport_has_what_a_link_builds_on(name: str) -> None:
     assert hasattr(_AsyncPlaintextTransport, name)
 
 
-def test_the_channel_can_say_a_method_and_wait_for_its_answer() -> None:
-    assert callable(Channel._rpc)  # noqa: SLF001
+@pytest.mark.parametrize("name", CHANNEL)
+def test_the_channel_has_what_subscriptions_build_on(name: str) -> None:
+    assert callable(getattr(Channel, name))
 
 
 def test_what_came_in_stands_in_the_buffer_that_a_link_reads() -> None:
