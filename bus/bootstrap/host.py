@@ -43,14 +43,17 @@ def hosting(
 ) -> Iterator[AgencyHost]:
     """The host of one agency with its journal and its adapter, which are closed at the end of the ``with``."""
     manifest, use = workspace.adapters[agency], workspace.env.agencies[agency]
-    # Beside a real system the simulator takes the tasks that are tests: they can never reach the real one.
-    simulated = _simulated(workspace, data, agency) if is_simulated(workspace, agency) else None
-    real = load_adapter(manifest, reveal(use.settings, workspace.root, os.environ)) if use.use == "real" else None
+    simulated: Adapter | None = None
+    real: Adapter | None = None
+    # Whatever cannot be made: what was made before it is let go of, for a host that cannot begin is tried for ever.
     with ExitStack() as stack:
+        # Beside a real system the simulator takes the tasks that are tests: they can never reach the real one.
+        if is_simulated(workspace, agency):
+            simulated = stack.enter_context(closing(_simulated(workspace, data, agency)))
+        if use.use == "real":
+            settings = reveal(use.settings, workspace.root, os.environ)
+            real = stack.enter_context(closing(load_adapter(manifest, settings)))
         journal = stack.enter_context(closing(journal_of(workspace, data, agency)))
-        for adapter in (real, simulated):
-            if adapter is not None:
-                stack.enter_context(closing(adapter))
         host = AgencyHost(
             agency=agency,
             adapter=real or simulated,

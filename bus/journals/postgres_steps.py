@@ -77,13 +77,16 @@ CREATE TABLE invalid (
 CREATE TABLE admission (start_id text PRIMARY KEY, journal_id text NOT NULL, seq bigint NOT NULL);
 """
 _INDEX: Final = "interaction_first_sent"
-#: How many steps the tables have had; ``version`` says how many of them were taken. The second one is the index.
-_STEPS: Final = 2
+#: What the tables mean, as ``version`` tells it: a host refuses a greater number than it knows. What an older host can
+#: live with, like one more index, does not raise it, for hosts of two releases may run side by side: that is looked
+#: for itself. The next meaning is 3, for 2 was once written for the index.
+_MEANING: Final = 1
+_SAME_MEANING: Final = 2
 
 
 def is_current(connection: Connection) -> bool:
     """Whether there is nothing to do, as a rule."""
-    return _steps(connection) == _STEPS
+    return _meaning(connection) == _MEANING and _is_indexed(connection)
 
 
 def upgrade(connection: Connection, schema: str) -> bool:
@@ -99,18 +102,19 @@ def upgrade(connection: Connection, schema: str) -> bool:
     if not exists:
         # Not `IF NOT EXISTS`, which asks for the right to make schemas also where an administrator made this one.
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    steps = _steps(connection)
-    if steps > _STEPS:
+    meaning = _meaning(connection)
+    if meaning > _SAME_MEANING:
         raise StoreUnavailableError(
-            f"The journal has schema {steps}, this host knows {_STEPS}: run the newer version of the bus."
+            f"The journal has schema {meaning}, this host knows {_MEANING}: run the newer version of the bus."
         )
-    if steps == 0:
+    if meaning == 0:
         connection.execute(_TABLES)
         connection.execute(f"CREATE INDEX {_INDEX} ON interaction (first_sent)")
         connection.execute("INSERT INTO journal (journal_id, seq, oldest) VALUES (%s, 0, 0)", (str(uuid4()),))
-        connection.execute("INSERT INTO version VALUES (%s)", (_STEPS,))
-        return True
-    return steps == _STEPS
+        connection.execute("INSERT INTO version VALUES (%s)", (_MEANING,))
+    elif meaning == _SAME_MEANING:
+        connection.execute("UPDATE version SET steps = %s", (_MEANING,))
+    return _is_indexed(connection)
 
 
 def finish(connection: Connection, schema: str, patience: Callable[[], AbstractContextManager[None]]) -> None:
@@ -123,10 +127,9 @@ def finish(connection: Connection, schema: str, patience: Callable[[], AbstractC
     # Not a lock that is waited for: whoever makes an index waits for those who wait, too.
     while not _is_true(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", *one):
         time.sleep(_LOOK_AGAIN)
-    if not is_current(connection):
+    if not _is_indexed(connection):
         with patience():
             _make_index(connection)
-        connection.execute("UPDATE version SET steps = %s", (_STEPS,))
     connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", one)
 
 
@@ -137,12 +140,17 @@ def _make_index(connection: Connection) -> None:
     connection.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {_INDEX} ON interaction (first_sent)")
 
 
-def _steps(connection: Connection) -> int:
-    """How many steps the tables have."""
+def _is_indexed(connection: Connection) -> bool:
+    """Whether the index is there, and whole."""
+    return _is_true(connection, "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", _INDEX)
+
+
+def _meaning(connection: Connection) -> int:
+    """What ``version`` says; 0 where there are no tables."""
     if not _is_true(connection, "SELECT to_regclass('version') IS NOT NULL"):
         return 0
-    (steps,) = connection.execute("SELECT steps FROM version").fetchone() or (0,)
-    return int(steps)
+    (meaning,) = connection.execute("SELECT steps FROM version").fetchone() or (0,)
+    return int(meaning)
 
 
 def _is_true(connection: Connection, asked: str, *arguments: str) -> bool:

@@ -44,6 +44,8 @@ class Alive:
     start_id: str
     journal_id: str
     seq: int
+    #: When it said so, by its own clock; of one that is still to be said, None.
+    at: Instant | None = None
 
 
 def started_message(started: Started, *, id: str, now: Instant) -> Message:
@@ -121,7 +123,7 @@ def read_admitted(message: Message) -> Admitted:
 def read_alive(message: Message) -> Alive:
     """What the sign of life says; an InvalidMessageError if it is none or lacks something."""
     agency, journal_id, seq, data = _parts(message, MessageType.HOST_ALIVE)
-    return Alive(agency=agency, start_id=data["startid"], journal_id=journal_id, seq=seq)
+    return Alive(agency=agency, start_id=data["startid"], journal_id=journal_id, seq=seq, at=message.envelope.time)
 
 
 def _parts(message: Message, type_: MessageType) -> tuple[str, str, int, Mapping[str, Any]]:

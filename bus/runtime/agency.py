@@ -110,15 +110,29 @@ class Admission:
     row: AgencyRow
     admitted: bool
     alarm: str | None = None
+    #: Of which operations the alarm speaks; empty if of none.
+    operations: tuple[str, ...] = ()
 
 
-def admit(row: AgencyRow, started: Started, now: Instant) -> Admission:
-    """Two hosts of an agency share one journal; a second journal waits until an operator retires the first."""
+def dropped(row: AgencyRow, started: Started) -> frozenset[str]:
+    """What the agency offered until now, and the host does not."""
+    return frozenset(row.operations).difference(started.operations)
+
+
+def admit(row: AgencyRow, started: Started, now: Instant, needed: Collection[str] = ()) -> Admission:
+    """Two hosts of an agency share one journal; a second journal waits until an operator retires the first.
+
+    A host that drops an operation which is ``needed`` waits until it is not: its sisters go on offering it. One that
+    was never offered is no reason to refuse anybody, nor is what an older host lacks that was taken in beside a newer.
+    """
     journal = started.journal
     if journal.journal_id in row.retired:
         return Admission(row=row, admitted=False, alarm="retired_journal")
     if row.journal_id is not None and row.journal_id != journal.journal_id:
         return Admission(row=row, admitted=False, alarm="second_journal")
+    lacking = sorted(dropped(row, started).intersection(needed))
+    if lacking:
+        return Admission(row=row, admitted=False, alarm="host_lacks_operation", operations=tuple(lacking))
     known = row.journal_seq if row.journal_id == journal.journal_id else 0
     # A host that is behind what we heard was rolled back: it is told the number, and will not take tasks.
     rolled_back = journal.seq < known

@@ -223,6 +223,7 @@ class AgencyHost:
         idle = self._outbox.is_empty and not self._calls.is_busy
         confirmed = self._outbox.confirmed if batch.asks or idle or self._outbox.is_overdue else ()
         taken = take(self._setup, batch, confirmed)
+        self._sweep.heard(ask.first_sent for ask, _ in batch.asks)
         if confirmed:
             self._outbox.forget()
             reach("host.confirmed")

@@ -98,8 +98,8 @@ class Calls:
         if not able or not self._lane.is_free:
             return
 
-        def work() -> list[tuple[Adapter, tuple[tuple[str, bytes], ...]]]:
-            return [(adapter, tuple(adapter.collect())) for adapter in able]
+        def work() -> list[tuple[Adapter, dict[str, bytes] | Exception]]:
+            return [(adapter, _collect(adapter)) for adapter in able]
 
         longest = max((manifest.timeout for manifest in self._setup.operations.values()), default=0)
         self._lane.start(work, longest, self._collected)
@@ -282,18 +282,21 @@ class Calls:
         taken = {id(look) for look in looks}
         self._looks = deque(look for look in self._looks if id(look) not in taken)
         references = [look.row.reference for look in looks]
+        asked = self._setup.clock()
 
         def work() -> tuple[LookUp, ...]:
             return () if adapter is None else adapter.look_up(first.operation, references)
 
         def finish(future: Future[Any] | None) -> list[JournalReply]:
-            return self._looked(first.operation, looks, future)
+            return self._looked(first.operation, looks, asked, future)
 
         self._lane.start(work, manifest.timeout if manifest else 0, finish)
 
-    def _looked(self, operation: str, looks: Sequence[Look], future: Future[Any] | None) -> list[JournalReply]:
+    def _looked(
+        self, operation: str, looks: Sequence[Look], asked: Instant, future: Future[Any] | None
+    ) -> list[JournalReply]:
         answers: Sequence[LookUp] = answers_of(future, len(looks), (Found, Absent, Unsure)) or [Unsure()] * len(looks)
-        replies, absent = settle_looks(self._setup, operation, looks, answers)
+        replies, absent = settle_looks(self._setup, operation, looks, answers, asked)
         for work in reversed(absent):
             self._works.setdefault(_group(work.row), deque()).appendleft(work)
         return replies
@@ -303,11 +306,25 @@ class Calls:
             self._log.warning("adapter_call_failed", error=error_of(future))
             return []
         replies: list[JournalReply] = []
-        for adapter, pairs in future.result():
-            told, unmatched = settle_collected(self._setup, adapter, dict(pairs), self._unmatched)
+        for adapter, answers in future.result():
+            if isinstance(answers, Exception):
+                self._log.warning("adapter_call_failed", error=answers)
+                continue
+            told, unmatched = settle_collected(self._setup, adapter, answers, self._unmatched)
             self._unmatched |= unmatched
             replies += told
         return replies
+
+
+def _collect(adapter: Adapter) -> dict[str, bytes] | Exception:
+    """Its answers by reference, or why there are none: that of one adapter holds up no other."""
+    try:
+        answers: dict[Any, Any] = dict(adapter.collect())
+    except Exception as error:  # noqa: BLE001  (whatever an adapter raises is its answer)
+        return error
+    if all(isinstance(reference, str) and isinstance(raw, bytes) for reference, raw in answers.items()):
+        return answers
+    return TypeError("collect gave something else than references with their raw answers")
 
 
 def _group(row: Row) -> _Group:

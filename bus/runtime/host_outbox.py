@@ -21,6 +21,8 @@ MOST_AT_ONCE: Final = 1_000
 #: How long the broker is left alone where it takes nothing at present, and where the channel is gone or full.
 _BUSY: Milliseconds = 100
 _REFUSED: Milliseconds = 5_000
+#: What the broker says of a reply on account of its channel.
+_OF_THE_CHANNEL: Final = frozenset({Confirmation.UNROUTABLE, Confirmation.REFUSED})
 
 
 class Outbox:
@@ -163,7 +165,13 @@ class Outbox:
             raise BrokerUnavailableError("The connection was lost before the broker had confirmed.")
         told = list(zip(batch, said, strict=True))
         self._confirmed |= dict.fromkeys(reply.message_id for reply, one in told if one is Confirmation.CONFIRMED)
-        kept = [reply for reply, one in told if one is not Confirmation.CONFIRMED]
+        for reply in (reply for reply, one in told if one is Confirmation.UNACCEPTABLE):
+            # It would hold up all others: it stays in the journal alone, until that is read anew or the bus asks again.
+            self._log.error(
+                "publish_refused", channel=self._channel, message_id=reply.message_id, request_id=reply.correlation_id,
+                type=reply.type, size=len(reply.body),
+            )  # fmt: skip
+        kept = [reply for reply, one in told if one in _OF_THE_CHANNEL]
         self._waiting.extendleft(reversed(kept))
         if kept:
             self._log.warning("publish_unroutable", channel=self._channel, count=len(kept))

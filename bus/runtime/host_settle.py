@@ -61,9 +61,12 @@ def write(
 
 
 def settle_looks(
-    setup: HostSetup, operation: str, looks: Sequence[Look], answers: Sequence[LookUp]
+    setup: HostSetup, operation: str, looks: Sequence[Look], answers: Sequence[LookUp], asked: Instant
 ) -> tuple[list[JournalReply], list[Work]]:
-    """Settle what was looked up; also the tasks that may run because nothing is there."""
+    """Settle what was looked up; also the tasks that may run because nothing is there.
+
+    ``asked`` is when the look-up began: what came into the legacy system since, it may not have seen.
+    """
     adapter = setup.system(test=looks[0].row.test)
     found = [answer.raw for answer in answers if isinstance(answer, Found)]
     meant = iter(read(adapter, setup.contracts, operation, found) if adapter and found else ())
@@ -80,7 +83,7 @@ def settle_looks(
             if not isinstance(answer, Absent):
                 raw = answer.raw if isinstance(answer, Found) else None
                 told.append(tell(row, look.to, _of_interaction(reply, row), look.attempt, at, raw))
-            elif not absence_counts(row, setup.terms[operation], at.now):
+            elif not absence_counts(row, setup.terms[operation], min(asked, at.now)):
                 told.append(_too_early(row, look, at))
             elif look.work is not None:
                 absent.append(replace(look.work, absent=True))

@@ -80,3 +80,34 @@ def test_after_the_clock_was_set_back_absence_counts_after_its_time_and_not_when
     assert (reply.code, reply.effect) == ("absent", Effect.NONE)
     rig.host.close()
     rig.journal.close()
+
+
+def test_what_a_host_received_on_a_fast_clock_before_it_died_is_done_by_the_other_one(tmp_path: Path) -> None:
+    # Given two hosts on one journal
+    rig = Rig(tmp_path)
+    rig.start()
+    dead = rig.new_host()
+    dead.open()
+    while not dead.is_admitted:
+        rig.host.step()
+        dead.step()
+        rig.hear()
+    # When one of them has a task received while the clock is an hour fast, and dies within the call before it
+    rig.now += HOUR
+    rig.send(asked(rig, "called", "queryable", do="hang"))
+    while not rig.legacy.calls:
+        dead.step()
+    rig.send(asked(rig, "waits", "queryable"))
+    dead.step()
+    dead.close()
+    # And the clock is put right
+    rig.now -= HOUR
+    rig.settle()
+    # Then the other one does it once nobody can be about to, and not only in an hour
+    for _ in range(4):
+        rig.now += 1_000
+        rig.settle()
+    assert rig.legacy.effects(rig.interaction("waits")) == 1
+    rig.legacy.released.set()
+    rig.host.close()
+    rig.journal.close()

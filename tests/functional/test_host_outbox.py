@@ -46,6 +46,14 @@ class Line(KombuBroker):
             told((Confirmation.CONFIRMED,) * count)
         self.open.clear()
 
+    def refuse(self, message_id: str) -> None:
+        """Take all but this one, which is taken in no way."""
+        left = self.sent[-sum(count for count, _ in self.open) :]
+        for count, told in self.open:
+            batch, left = left[:count], left[count:]
+            told(tuple(Confirmation.UNACCEPTABLE if one == message_id else Confirmation.CONFIRMED for one in batch))
+        self.open.clear()
+
     def lose(self) -> None:
         for _, told in self.open:
             told(None)
@@ -163,6 +171,27 @@ def test_a_busy_broker_gets_the_same_in_the_same_order_later(office: Office) -> 
     office.line.is_busy = False
     office.work_off()
     assert office.line.sent == [*backlog, "new"]
+
+
+def test_a_reply_that_the_broker_takes_in_no_way_stays_in_the_journal_and_holds_up_no_other(office: Office) -> None:
+    # Given one of three that the broker takes in no way
+    office.outbox.open()
+    office.answer("a", "bad", "c")
+    office.outbox.publish()
+    office.line.refuse("bad")
+    office.outbox.publish()
+    # Then what comes after it leaves at once, and nothing waits for it
+    office.answer("d")
+    assert office.outbox.is_due
+    office.work_off()
+    assert office.line.sent == ["a", "bad", "c", "d"]
+    office.forget()
+    # And the journal has it, for the next connection
+    assert [reply.message_id for _, reply in office.journal.outbox(10)] == ["bad"]
+    office.outbox.close()
+    office.outbox.open()
+    office.work_off()
+    assert office.line.sent[-1] == "bad"
 
 
 def test_what_was_confirmed_of_a_long_backlog_is_forgotten_part_by_part_also_before_the_admission(

@@ -15,7 +15,7 @@ from bus.journals.sqlite import SqliteJournal
 from bus.message.envelope import MessageType
 from bus.receiver.row import JournalIdentity
 from tests.support.host_rig import Rig
-from tests.support.installation import wait_for
+from tests.support.waiting import wait_for
 
 
 class Troubled(SqliteJournal):

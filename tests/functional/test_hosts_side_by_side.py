@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from bus.process.state import RequestState
 from bus.receiver.announcement import Alive, Started, alive_message, started_message
 from bus.receiver.row import JournalIdentity
 from tests.support.runtime_rig import AGENCIES, OPERATION, A, RuntimeRig, runtime
@@ -158,3 +159,85 @@ def test_a_host_that_an_earlier_release_of_the_bus_admitted_keeps_what_it_offere
     rig.sql("DELETE FROM host")
     host.lives()
     assert offered(rig) == [OPERATION]
+
+
+# --- an operation that open requests need -----------------------------------------------------------------------------
+
+
+def alarms(rig: RuntimeRig) -> Sequence[tuple[str, int | None]]:
+    return [(failure.cause, failure.times) for failure in rig.failures()]
+
+
+def test_a_host_that_drops_an_operation_in_use_waits_until_nobody_needs_it(rig: RuntimeRig) -> None:
+    # Given a request that asked the agency for an operation, and others
+    OneHost(rig, OPERATION, GONE)
+    (request,) = rig.submit("one")
+    task = rig.tasks(A)[0]
+    # When a host without that operation takes the place of the one that has it
+    OneHost(rig, NEW)
+    OneHost(rig, NEW)
+    # Then it is not believed, and people are told of which operation
+    assert offered(rig) == sorted([GONE, OPERATION])
+    assert alarms(rig) == [(f"{A}/{OPERATION}/host_lacks_operation", 2)]
+    # When the request has ended, and it knocks again
+    rig.answer(rig.reply(task), *(rig.reply(other) for name in AGENCIES[1:] for other in rig.tasks(name)))
+    assert rig.request(request).state is RequestState.COMPLETED
+    rig.pass_time(rig.settings.alive_every)
+    OneHost(rig, NEW)
+    # Then
+    assert offered(rig) == [NEW]
+    assert alarms(rig) == [(f"{A}/{OPERATION}/host_lacks_operation", 2)]
+
+
+def test_an_operation_that_no_open_request_needs_may_be_dropped(rig: RuntimeRig) -> None:
+    OneHost(rig, OPERATION, GONE)
+    rig.submit("one")
+    OneHost(rig, OPERATION)
+    assert offered(rig) == [OPERATION]
+    assert alarms(rig) == []
+
+
+def test_a_first_host_that_lacks_what_requests_wait_for_drops_nothing(rig: RuntimeRig) -> None:
+    # Given requests from before the agency had any host
+    rig.submit("one")
+    # When one comes that does something else
+    OneHost(rig, NEW)
+    # Then it is taken in, and what waits is told as ever
+    assert offered(rig) == [NEW]
+    rig.manager.dispatch_waiting([A])
+    assert alarms(rig) == [(f"{A}/{OPERATION}/not_offered", 1)]
+
+
+def test_an_older_host_goes_on_beside_a_newer_one_and_may_start_again_while_what_it_lacks_waits(
+    rig: RuntimeRig,
+) -> None:
+    # Given hosts of which one has an operation that requests need, and the older one has not
+    old = OneHost(rig, NEW, start_id="old")
+    new = OneHost(rig, OPERATION, NEW)
+    rig.submit("one")
+    old.lives()
+    new.lives()
+    assert offered(rig) == [NEW]
+    # When the older one starts again, then it is taken in: nothing is sent that it lacks
+    again = OneHost(rig, NEW)
+    assert (offered(rig), alarms(rig)) == ([NEW], [])
+    # When it is gone, and somebody starts it once more beside the newer one
+    rig.pass_time(rig.settings.dead_after)
+    new.lives()
+    assert offered(rig) == sorted([NEW, OPERATION])
+    OneHost(rig, NEW)
+    # Then it would stop what now leaves
+    assert (offered(rig), alarms(rig)) == (sorted([NEW, OPERATION]), [(f"{A}/{OPERATION}/host_lacks_operation", 1)])
+    again.lives()
+    assert offered(rig) == [NEW]
+
+
+def test_what_a_host_said_before_and_is_heard_again_is_no_reason_to_refuse_it(rig: RuntimeRig) -> None:
+    # Given an older host that was taken in, a newer one beside it, and a request that needs what the older one lacks
+    OneHost(rig, NEW, start_id="old")
+    OneHost(rig, OPERATION, NEW)
+    rig.submit("one")
+    # When the older one's word comes a second time
+    OneHost(rig, NEW, start_id="old")
+    # Then
+    assert alarms(rig) == []

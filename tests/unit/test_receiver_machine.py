@@ -283,6 +283,10 @@ class HostMachine(RuleBasedStateMachine):
         self.journals[0].close()
         self.journals[0] = SqliteJournal(path)
         self.told_none.clear()
+        if self.kind == "idempotent":
+            # A known risk, which test_host_doubt shows: no journal can tell an older task from one to be tried again.
+            current = self.messages.interaction(STEP, self.edits)
+            self.wire = [message for message in self.wire if message.envelope.interactionid == current]
         self.crash(0)
         self.crash(1)
 

@@ -187,3 +187,31 @@ def test_a_sign_of_another_journal_keeps_nobody_alive() -> None:
     row = replace(ROW, alive_at=NOW - SETTINGS.dead_after)
     assert agency.heard(row, "other", 99, NOW) == row
     assert agency.heard(row, "j", 99, NOW).is_alive(NOW, SETTINGS.dead_after)
+
+
+def offering(*operations: str) -> Started:
+    return replace(started("j"), operations=dict.fromkeys(operations, "hash"))
+
+
+def test_a_host_that_drops_an_operation_in_use_is_refused_and_changes_nothing() -> None:
+    row = replace(ROW, operations={"a.v1": "", "b.v1": "", "c.v1": ""})
+    admission = agency.admit(row, offering("b.v1"), NOW + 1, {"a.v1", "b.v1", "c.v1"})
+    assert (admission.admitted, admission.alarm) == (False, "host_lacks_operation")
+    assert admission.operations == ("a.v1", "c.v1")
+    assert admission.row == row
+
+
+@pytest.mark.parametrize(
+    ("offers", "needed"),
+    [
+        (("b.v1",), ()),
+        (("a.v1", "b.v1", "more.v1"), ("a.v1", "b.v1", "more.v1")),
+        # What nobody ever offered is not dropped.
+        (("a.v1", "b.v1"), ("a.v1", "never.v1")),
+    ],
+    ids=["nobody needs it", "it drops nothing", "it was never offered"],
+)
+def test_a_host_that_drops_nothing_in_use_is_taken_in(offers: tuple[str, ...], needed: tuple[str, ...]) -> None:
+    row = replace(ROW, operations={"a.v1": "", "b.v1": ""})
+    admission = agency.admit(row, offering(*offers), NOW, needed)
+    assert (admission.admitted, admission.alarm, tuple(admission.row.operations)) == (True, None, offers)
