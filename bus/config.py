@@ -71,6 +71,8 @@ class Settings:
     returned_within: Milliseconds = 2_592_000_000
     #: With more messages than this waiting for the broker nothing new is accepted.
     outbox_most: Count = 50_000
+    #: With more than this waiting for one agency nothing new is accepted that may ask it; more count to no total.
+    channel_most: Count = 10_000
     #: How long a claim on a journal or outbox row outlives a silent process.
     lease: Milliseconds = 20_000
     #: How long a host's journal keeps what was answered. Longer than any request can live: past it, a task that comes

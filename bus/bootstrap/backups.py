@@ -130,6 +130,21 @@ def restore(kept: Keeping, file: Path, *, replace: bool = False) -> tuple[Manife
     return manifest, old
 
 
+def begin_reconcile(kept: Keeping, *, by: str, reason: str) -> None:
+    """Have a store that lost what it had committed ask before anything else is sent, as a restored one does.
+
+    TransientError while the bus runs: its processes have seen an open store, which stays open for them.
+    """
+    with claimed(kept.data):
+        if kept.address is not None:
+            from bus.stores import postgres_backup  # noqa: PLC0415  # the embedded bus needs no driver
+
+            url, password = kept.address
+            postgres_backup.refuse_in_use(url, password=password, replace=True)
+        with closing(kept.open()) as store:
+            store.begin_reconcile(Act(actor=by, what="store_went_back", target="store", reason=reason))
+
+
 def _put_back(kept: Keeping, copy: Path, act: Act, *, replace: bool) -> Path | None:
     if kept.address is None:
         current = kept.data / _STORE

@@ -43,16 +43,8 @@ def _show_refused(parts: Parts, agency: str, error: ConfigurationError) -> None:
     for fault in error.faults:
         place = f"{fault.file}:{fault.line}" if fault.line else fault.file
         _log.error("host_misconfigured", agency=agency, code=fault.code, place=place, error=error)
-    failure = FailureRow(
-        key=parts.tools.keys.next(),
-        request_key=None,
-        request_id=None,
-        step=None,
-        agency=agency,
-        code="host_misconfigured",
-        cause=f"{agency}/-/host_misconfigured",
-        payload_id=None,
-        opened_at=parts.store.now(),
+    failure = FailureRow.of_no_request(
+        key=parts.tools.keys.next(), code="host_misconfigured", at=parts.store.now(), agency=agency
     )
     parts.store.note_failure(failure, None)
 

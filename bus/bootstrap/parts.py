@@ -16,9 +16,8 @@ from bus.operations.admission import Admission
 from bus.operations.context import Context
 from bus.ports import Broker, Store
 from bus.process.closure import from_closure
-from bus.process.definition import StepDefinition
 from bus.runtime.dispatcher import Dispatcher
-from bus.runtime.library import Library
+from bus.runtime.library import Library, operations_of
 from bus.runtime.process_manager import ProcessManager
 from bus.runtime.reconcile import Gatekeeper
 from bus.runtime.work import Tools
@@ -95,14 +94,10 @@ def _refuse_missing_operations(workspace: Workspace, store: Store) -> None:
             for step in definition.steps.values()
             for agency in step.providers
             if not step.is_desk(agency)
-            for operation in sorted(_operations(step) - _offered(workspace, agency))
+            for operation in sorted(operations_of(step) - _offered(workspace, agency))
         ]
     if faults:
         raise ConfigurationError(tuple(faults))
-
-
-def _operations(step: StepDefinition) -> set[str]:
-    return {step.operation} | ({step.compensate.operation} if step.compensate else set())
 
 
 def _offered(workspace: Workspace, agency: str) -> set[str]:

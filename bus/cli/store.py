@@ -13,6 +13,8 @@ from bus.cli.local import on_data, on_workspace, with_json
 from bus.cli.outcome import DONE, NO
 from bus.cli.show import as_json
 
+_ASKS_FIRST = "Start the bus: it asks every agency what happened since. Look with `bus status`, then: bus store open"
+
 
 @click.group()
 def store() -> None:
@@ -91,7 +93,25 @@ def restore(file: Path, workspace: Path, env: str, data: Path, replace: bool) ->
     click.echo(f"The store is that of {manifest.made_at}.")
     if old is not None:
         click.echo(f"The one before is kept as {old}.")
-    click.echo("Start the bus: it asks every agency what happened since. Look with `bus status`, then: bus store open")
+    click.echo(_ASKS_FIRST)
+
+
+@store.command("reconcile")
+@click.option("--reason", required=True, help="How the store came to lose something; kept for ever.")
+@on_workspace
+@on_data
+def reconcile(reason: str, workspace: Path, env: str, data: Path) -> None:
+    """Declare that the store went back by itself, while no role of the bus runs.
+
+    For a standby that lacked what its primary had committed, or a disk that was put back: all but `bus store restore`,
+    which does the same. The bus then starts in `reconcile`: it asks the agencies about every open interaction and sends
+    nothing else, until you run `bus store open`.
+    """
+    from bus.bootstrap.backups import begin_reconcile, keeping
+    from bus.operations.caller import MACHINE
+
+    begin_reconcile(keeping(workspace, env, data), by=os.environ.get("USER") or MACHINE, reason=reason)
+    click.echo(_ASKS_FIRST)
 
 
 @store.command("open")

@@ -293,6 +293,14 @@ PROBLEMS: Mapping[str, Problem] = {
         _LATER,
     ),
     "outbox-full": _problem(503, ("Too much waits for the broker.", "ينتظر الإرسالَ عددٌ كبير من الرسائل."), _LATER),
+    "channel-full": _problem(
+        503,
+        (
+            "Too much waits for an agency that this request would ask.",
+            "ينتظر الإرسالَ إلى جهة يعنيها هذا الطلب عددٌ كبير.",
+        ),
+        _LATER,
+    ),
     "busy": _problem(503, ("The bus has too much to do.", "الناقل مشغول جدًا الآن."), _LATER),
     # --- our own fault
     **dict.fromkeys(

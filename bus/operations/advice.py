@@ -44,6 +44,10 @@ _CLOCK = (
     "Set the clock of this machine right; deadlines wait until it is steady.",
     "اضبطوا ساعة هذا الجهاز، فالمُهل متوقفة إلى أن تستقر.",
 )
+_CLOCK_OF_HOST = (
+    "Set the clock of its machine right, then close this. If many agencies show it at once, it may be the bus's own.",
+    "اضبطوا ساعة جهازه ثم أغلقوا هذا العطل. وإن ظهر لدى جهات كثيرة معًا فقد تكون ساعة الناقل نفسه هي المختلّة.",
+)
 _LATE = (
     "See which step holds it up, and tell the consumer.",
     "انظروا أي خطوة تؤخّره وأبلغوا الجهة الطالبة.",
@@ -131,6 +135,16 @@ _ADVICE: Mapping[str, Advice] = {
         *_JOURNAL,
     ),
     "clock_drift": _advice("The clock of this machine jumped.", "قفزت ساعة هذا الجهاز.", *_CLOCK),
+    "host_clock_fast": _advice(
+        "The clock of a host of this agency is ahead of the bus's: it may refuse tasks that are in time.",
+        "ساعة أحد مضيفي هذه الجهة متقدمة على ساعة الناقل، فقد يرفض مهامّ لم تنقضِ مهلتها.",
+        *_CLOCK_OF_HOST,
+    ),
+    "host_clock_slow": _advice(
+        "The clock of a host of this agency is behind the bus's: it may begin tasks whose time is over.",
+        "ساعة أحد مضيفي هذه الجهة متأخرة عن ساعة الناقل، فقد يبدأ مهامّ انقضت مهلتها.",
+        *_CLOCK_OF_HOST,
+    ),
     "deadline_near": _advice("Most of the request's time is used.", "انقضى معظم مهلة الطلب.", *_LATE),
     "deadline_passed": _advice("The request's deadline passed; it goes on.", "انقضت مهلة الطلب وما زال جاريًا.", *_LATE),
     "host_misconfigured": _advice(
@@ -145,11 +159,25 @@ _ADVICE: Mapping[str, Advice] = {
         "Start a host whose adapter has the operation.",
         "شغّلوا مضيفًا يقدّم مُحوِّله هذه العملية.",
     ),
+    "host_lacks_operation": _advice(
+        "A host came without this operation, which the agency offered and open requests need; it gets no tasks.",
+        "اتصل مضيف لا يقدّم هذه العملية، وكانت الجهة تقدّمها وتحتاج إليها طلبات مفتوحة، فلا تُرسل إليه مهام.",
+        "Start a host that has the operation. This one is taken in once no open request needs it; then close this.",
+        "شغّلوا مضيفًا يقدّم هذه العملية. ويُقبل هذا المضيف حالما لا يحتاج إليها طلب مفتوح، ثم أغلقوا هذا العطل.",
+    ),
     "channel_refuses": _advice(
         "The broker refuses messages of one channel; they wait in the store.",
         "يرفض الوسيط رسائل إحدى القنوات، وهي تنتظر في القاعدة.",
         "Look at the broker; the bus sends them as soon as it takes them.",
         "افحصوا الوسيط، ويرسلها الناقل حين يقبلها.",
+    ),
+    "message_refused": _advice(
+        "The broker takes one message of a channel in no way, mostly for its size; it waits in the store, others pass.",
+        "لا يقبل الوسيط رسالة بعينها في إحدى القنوات، لكبر حجمها غالبًا، وهي تنتظر في القاعدة وغيرها ماضٍ.",
+        "The log names the broker's reason (`message_refused`) and the request (`publish_refused`). Mend the broker's"
+        " settings (`max_message_size`, users); the bus tries again by itself. Then close this.",
+        "يذكر سجل التشغيل سبب الوسيط (message_refused) والطلب (publish_refused). أصلحوا إعدادات الوسيط"
+        " (max_message_size والمستخدمين)، ويعيد الناقل المحاولة من تلقاء نفسه، ثم أغلقوا هذا العطل.",
     ),
     "webhook_failing": _advice(
         "A consumer's webhook does not take its messages; they wait in order and in its feed.",

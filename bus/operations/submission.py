@@ -18,6 +18,7 @@ from bus.message.instant import to_rfc3339
 from bus.message.reply import Data
 from bus.message.strict_json import canonical, dump, field_pointers
 from bus.message.text import Text
+from bus.operations.admission import may_ask
 from bus.operations.caller import Caller
 from bus.operations.conflict import applied
 from bus.operations.context import Context
@@ -146,7 +147,7 @@ def proposed(context: Context, caller: Caller, given: Submit, event: bytes | Non
     purpose = granted_purpose(service, consumer, given.purpose)
     digest = digest_of(given.service, purpose, given.data)
     id_ = request_id(context.secret, consumer, given.key)
-    context.admission.check(consumer, given.key)
+    context.admission.check(consumer, given.key, lambda: may_ask(service.definition, given.data))
     _check(context, service.definition, id_, given.data, digest)
     key, data_id, said_id = context.keys.take(3)
     said = event if event is not None else _said(given)

@@ -91,6 +91,25 @@ class FailureRow:
     times: int | None = None
     last_at: Instant | None = None
 
+    @classmethod
+    def of_no_request(
+        cls, *, key: int, code: str, at: Instant, agency: str | None = None, operation: str = "-"
+    ) -> FailureRow:
+        """Of something that belongs to no request and came once, then: it stands for its cause (see `Alarm`)."""
+        return cls(
+            key=key,
+            request_key=None,
+            request_id=None,
+            step=None,
+            agency=agency,
+            code=code,
+            cause=f"{agency or '-'}/{operation}/{code}",
+            payload_id=None,
+            opened_at=at,
+            times=1,
+            last_at=at,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:

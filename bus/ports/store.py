@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bus.audit.fact import Fact
+from bus.message.channel import Channel
 from bus.message.instant import Instant, Milliseconds
 from bus.ports.rows import (
     Act,
@@ -150,8 +151,8 @@ class Store(Protocol):
     def payloads(self, ids: Collection[int]) -> dict[int, bytes]:
         """Bytes by payload id."""
 
-    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
-        """Requests with a timer due at ``now``, earliest first."""
+    def due(self, now: Instant, most: int, after: tuple[Instant, int] = (0, 0)) -> tuple[Request, ...]:
+        """Requests with a timer due at ``now``, earliest first, behind the one with that least timer and key."""
 
     def next_due(self) -> Instant | None:
         """The earliest timer of all."""
@@ -170,6 +171,9 @@ class Store(Protocol):
 
     def outbox_depth(self) -> int:
         """How many messages wait to be published."""
+
+    def outbox_depths(self) -> dict[Channel, int]:
+        """How many messages wait to be published, by channel; one for which none waits is absent."""
 
     def results(self, consumer: str, *, after: int, most: int) -> tuple[tuple[ResultRow, bytes], ...]:
         """The consumer's feed after a cursor, with the bytes; nothing becomes visible behind one that was read."""

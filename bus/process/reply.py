@@ -57,6 +57,25 @@ def answered_row(request: Request, event: Replied) -> tuple[StepKey, int] | None
     return None
 
 
+def counts_now(request: Request, event: Replied) -> bool:
+    """Whether a reply that has come before counts now: its row waits for just this, so that it did not count then.
+
+    A store that went back hears answers to what it has yet to ask, and keeps them. Once it asks, it hears them again.
+    """
+    found = answered_row(request, event)
+    if found is None:
+        return False
+    key, edit = found
+    step, reply = request.steps[key], event.reply
+    if step.state not in AWAITING or step.desk or edit != step.edit:
+        return False
+    if isinstance(reply, Completed | Refused):
+        return True
+    # The others leave the row waiting as it was, and count each time.
+    moves_on = isinstance(reply, Returned) or (isinstance(reply, Failed) and reply.effect is not Effect.UNKNOWN)
+    return moves_on and event.attempt >= step.attempt
+
+
 def _verb(draft: Draft, step: Step, edit: int, event: Replied) -> str:
     if step.sent_edit is None or edit > step.sent_edit:
         return "early"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -30,6 +29,7 @@ from bus.process.mapping import resolve
 from bus.process.reading import outputs, refusals
 from bus.process.state import Request, RequestState, StepKey, StepState
 from bus.runtime.case import Case
+from bus.runtime.digests import Digests
 from bus.runtime.reading import Reading
 
 _WITH_DATA = {RequestState.COMPLETED, RequestState.PARTIALLY_FULFILLED}
@@ -41,11 +41,11 @@ Mark: TypeAlias = tuple[tuple[int, int, int, int], dict[tuple[int, StepKey], Des
 class Posting:
     """Gathers; nothing is written or sent before the transaction's end."""
 
-    def __init__(self, reading: Reading, keys: Keys, now: Instant, note_digest: Callable[[str, bytes], None]) -> None:
+    def __init__(self, reading: Reading, keys: Keys, now: Instant, digests: Digests) -> None:
         self._reading = reading
         self._keys = keys
         self._now = now
-        self._note_digest = note_digest
+        self._digests = digests
         #: Rows with the bytes to publish.
         self.outbox: list[tuple[OutboxRow, bytes]] = []
         self.results: list[ResultRow] = []
@@ -138,7 +138,7 @@ class Posting:
         output, words = self._output(case), refusals(case.request, self._reading.data)
         message = wire.result(case.request, case.pinned.definition, output, words, self._now)
         self._tell(case, message)
-        self._note_digest(message.envelope.id, message.body)
+        self._digests.note(message.envelope.id, message.body)
         case.told("ended", message.envelope.id, field_pointers((message.data or {}).get("result", {})))
 
     def _output(self, case: Case) -> Data | None:

@@ -26,10 +26,13 @@ from bus.runtime.work import Tools, Work
 
 _log = bind(role="process-manager")
 T = TypeVar("T")
+_IS_STALE = retry_if_exception_type(StaleVersionError)
 #: A broker that could not be reached, or took nothing, is tried again after so long: until then the relay has it all.
 _REST: Milliseconds = 1_000
 #: Confirmed rows that no transaction took along are deleted after so long, before the relay takes them for left over.
 _FLUSH_AFTER: Milliseconds = 1_000
+#: What the broker says of a message on account of its channel.
+_OF_THE_CHANNEL = frozenset({Confirmation.UNROUTABLE, Confirmation.REFUSED})
 #: Seconds after which a publisher that has not told is given up; its own patience is shorter.
 _MOST_SILENT = 60.0
 
@@ -64,6 +67,8 @@ class ProcessManager:
         self._counting = threading.Lock()
         #: Channels that did not take what was published last.
         self._refusing: set[Channel] = set()
+        #: Channels with a message that the broker takes in no way, as long as nobody has asked for them.
+        self._of_refused: set[Channel] = set()
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
@@ -90,7 +95,7 @@ class ProcessManager:
     def _transact(self, body: Callable[[Work], T]) -> T:
         # A version that moved is nobody's fault: the whole batch is decided again on what is true now.
         for attempt in Retrying(
-            retry=retry_if_exception_type(StaleVersionError),
+            retry=_IS_STALE,
             stop=stop_after_attempt(10),
             wait=wait_random_exponential(multiplier=0.01, max=0.5),
             reraise=True,
@@ -221,6 +226,7 @@ class ProcessManager:
         reach("process.published")
         done = [row.key for (row, _), said in zip(batch, confirmations, strict=True) if said is Confirmation.CONFIRMED]
         self._note_refusing(batch, confirmations)
+        self._note_unacceptable(batch, confirmations)
         self._give_back(done)
         reach("process.confirmed")
 
@@ -238,6 +244,15 @@ class ProcessManager:
     def refusing(self) -> frozenset[Channel]:
         """Channels that did not take what was published last: their rows wait in the store for the relay."""
         return frozenset(self._refusing)
+
+    def take_channels_of_refused(self) -> frozenset[Channel]:
+        """Channels in which the broker took a message in no way since this was last asked; the others in them went on.
+
+        Their rows, too, wait in the store for the relay.
+        """
+        with self._counting:
+            taken, self._of_refused = frozenset(self._of_refused), set()
+        return taken
 
     def close(self) -> None:
         """Let go of the broker; call it when nobody decides any more."""
@@ -267,7 +282,20 @@ class ProcessManager:
             elif one is Confirmation.REFUSED:
                 _log.warning("publish_refused", channel=channel)
         with self._counting:
-            self._refusing = (self._refusing - taking) | {channel for channel, one in said if channel not in taking}
+            refusing = {channel for channel, one in said if one in _OF_THE_CHANNEL and channel not in taking}
+            self._refusing = (self._refusing - taking) | refusing
+
+    def _note_unacceptable(
+        self, batch: Sequence[tuple[OutboxRow, bytes]], confirmations: Sequence[Confirmation]
+    ) -> None:
+        for (row, body), said in zip(batch, confirmations, strict=True):
+            if said is Confirmation.UNACCEPTABLE:
+                _log.error(
+                    "publish_refused", channel=row.channel, message_id=row.message_id, request_id=row.correlation_id,
+                    type=row.type, size=len(body),
+                )  # fmt: skip
+                with self._counting:
+                    self._of_refused.add(row.channel)
 
 
 def _messages(batch: Sequence[tuple[OutboxRow, bytes]]) -> list[Outgoing]:

@@ -9,7 +9,7 @@ from bus.config import Settings
 from bus.errors import ConfigurationError
 from bus.killpoint import reach
 from bus.logs import bind
-from bus.message.channel import Channel, agency_of
+from bus.message.channel import POISON, Channel, agency_of
 from bus.message.instant import Instant, Milliseconds
 from bus.message.key import Keys, key_at
 from bus.ports import Broker, FailureRow, Store
@@ -75,13 +75,15 @@ class Relay:
         if self._monotonic() < self._reach_at:
             return
         self._reach_at = self._monotonic() + _REACH_EVERY
+        # The bus sends nothing there, so that nobody else finds out when somebody deletes it.
+        self._make_again([POISON])
         rows, now = self._store.agencies(), self._store.now()
         dead_after = self._settings.dead_after
         for agency in self._agencies:
             if agency not in rows or not rows[agency].is_alive(now, dead_after):
                 self._make_again(channels_of((agency,)))
-        if refusing := self._manager.refusing:
-            self._make_again(refusing)
+        for channel in sorted(self._manager.refusing):
+            self._make_again([channel])
 
     def _make_again(self, channels: Collection[Channel]) -> None:
         try:
@@ -112,25 +114,20 @@ class Relay:
         """A channel that takes nothing is made again and shown; its rows stay leased for a while, the others go on."""
         refusing = self._manager.refusing
         new = refusing - self._told
-        if new:
-            self._broker.apply(new)
+        # One by one: what stands in the way of one must not keep the others from being made.
         for channel in sorted(new):
-            self._store.note_failure(self._failure(channel), None)
+            self._make_again([channel])
+            self._show("channel_refuses", channel)
         self._told = refusing
+        # Each time, and not once: as long as such a message waits, whoever closes its failure sees it again.
+        for channel in sorted(self._manager.take_channels_of_refused()):
+            self._show("message_refused", channel)
 
-    def _failure(self, channel: Channel) -> FailureRow:
-        agency = agency_of(channel)
-        return FailureRow(
-            key=self._keys.next(),
-            request_key=None,
-            request_id=None,
-            step=None,
-            agency=agency,
-            code="channel_refuses",
-            cause=f"{agency or '-'}/-/channel_refuses",
-            payload_id=None,
-            opened_at=self._store.now(),
+    def _show(self, code: str, channel: Channel) -> None:
+        failure = FailureRow.of_no_request(
+            key=self._keys.next(), code=code, at=self._store.now(), agency=agency_of(channel)
         )
+        self._store.note_failure(failure, None)
 
     def drain(self, stop: Callable[[], bool]) -> None:
         """Publish everything that an earlier process left; what other processes write meanwhile is theirs."""

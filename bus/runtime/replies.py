@@ -31,6 +31,7 @@ from bus.runtime.work import Work
 
 _log = bind(role="process-manager")
 
+_IS_TRANSIENT = retry_if_exception_type(TransientError)
 #: How long it waits for messages before it looks whether it is to stop.
 _IDLE: Milliseconds = 100
 
@@ -139,7 +140,7 @@ class ReplyConsumer:
         # A store that cannot be reached is nobody's fault: the whole batch waits, unacknowledged, and is repeated.
         # One that others reach is not waited for until they take this process for dead: they shall have the batch.
         for attempt in Retrying(
-            retry=retry_if_exception_type(TransientError),
+            retry=_IS_TRANSIENT,
             wait=wait_exponential(multiplier=0.05, max=5),
             stop=self._is_enough,
             reraise=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -123,20 +123,8 @@ class Timekeeper:
             self._hearing.begin_anew()
         # Nothing expires on a clock that jumped: first a tick must make its way on the new time.
         self._suspended_until = now + self._settings.tick_every + self._settings.tick_margin
-        self._store.note_failure(
-            FailureRow(
-                key=self._keys.next(),
-                request_key=None,
-                request_id=None,
-                step=None,
-                agency=None,
-                code="clock_drift",
-                cause="-/-/clock_drift",
-                payload_id=None,
-                opened_at=now,
-            ),
-            None,
-        )
+        failure = FailureRow.of_no_request(key=self._keys.next(), code="clock_drift", at=now)
+        self._store.note_failure(failure, None)
 
     # --- timers ------------------------------------------------------------------------------------------------------
 
@@ -145,23 +133,37 @@ class Timekeeper:
         first = self._store.next_due()
         if first is None or first > now:
             return []
-        begun, agencies, most = self._monotonic(), self._agencies_heard(now), _MOST
-        while True:
-            requests = self._store.due(now, most)
+        begun, agencies = self._monotonic(), self._agencies_heard(now)
+        pages = 0
+        events: list[Incoming] = []
+        for requests in self._pages(now):
+            pages += 1
             events = [
                 Incoming(request_id=request.id, event=event)
                 for request in requests
                 for event in self._of(request, agencies, now)
                 if (request.id, event) not in self._vain
             ]
-            # Requests whose timers may not fire yet stay due; they must not hide those behind them.
-            if events or len(requests) < most:
+            if events:
                 break
-            most *= 4
-        if most > _MOST:
+        if pages > 1:
             now_then = self._monotonic()
             self._look_at = now_then + min(_REST * (now_then - begun), self._settings.tick_every)
         return events[:_MOST]
+
+    def _pages(self, now: Instant) -> Iterator[Sequence[Request]]:
+        """All requests with a due timer, some at a time, earliest first.
+
+        Those whose timers may not fire yet stay due, and must not hide those behind them. There may be as many as wait
+        for agencies that nobody hears, so they are never all held at once.
+        """
+        place = (0, 0)
+        while requests := self._store.due(now, _MOST, place):
+            yield requests
+            last = requests[-1]
+            if len(requests) < _MOST or (behind := (last.due or 0, last.key)) <= place:
+                return
+            place = behind
 
     def _agencies_heard(self, now: Instant) -> Mapping[str, AgencyRow]:
         return self._hearing.agencies(now) if self._hearing is not None else self._store.agencies()

@@ -135,20 +135,10 @@ class Webhook:
         self._shown = None
         if code in self._open_failures():
             return
-        key = self._store.note_failure(
-            FailureRow(
-                key=self._keys.next(),
-                request_key=None,
-                request_id=None,
-                step=None,
-                agency=self._consumer,
-                code=code,
-                cause=self._cause(code),
-                payload_id=None,
-                opened_at=self._store.now(),
-            ),
-            None,
+        failure = FailureRow.of_no_request(
+            key=self._keys.next(), code=code, at=self._store.now(), agency=self._consumer
         )
+        key = self._store.note_failure(failure, None)
         self._open_failures()[code] = key
         _log.warning("failure_opened", key=key, agency=self._consumer, code=code)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-from bus.audit.fact import salted_digest
 from bus.config import Settings
 from bus.errors import NotFoundError
 from bus.logs import bind
@@ -36,9 +35,11 @@ from bus.process.decide import accept, decide
 from bus.process.decision import Decision
 from bus.process.event import Dispatched, Event, Held, Replied, Submitted, Unbuildable
 from bus.process.reading import task_data, understood
+from bus.process.reply import counts_now
 from bus.process.state import FINAL, Request, StepKey
 from bus.process.wire import operation_of, task, task_id
 from bus.runtime.case import Case
+from bus.runtime.digests import Digests
 from bus.runtime.library import Library
 from bus.runtime.posting import Mark, Posting
 from bus.runtime.reading import Reading
@@ -70,7 +71,7 @@ class Work:
         self.agencies: dict[str, AgencyRow] = {}
         self._agencies_read: dict[str, AgencyRow] = {}
         self._submissions: list[Submission] = []
-        self._digests: dict[str, str] = {}
+        self._digests = Digests(tools.secret)
         self._subjects: dict[str, str | None] = {}
         #: Requests whose definition the store has lost: nothing can be decided about them.
         self._undefined: dict[str, Request] = {}
@@ -81,7 +82,7 @@ class Work:
         #: To be done once all of this is true.
         self.after_commit: list[Callable[[], None]] = []
         self.reading = Reading(transaction)
-        self.posting = Posting(self.reading, tools.keys, self.now, self.note_digest)
+        self.posting = Posting(self.reading, tools.keys, self.now, self._digests)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Work:
 
     def _apply(self, incoming: Incoming, *, is_fresh: bool) -> Decided:
         case = self.cases.get(incoming.request_id)
-        if not is_fresh:
+        if not is_fresh and not _counts_now(case, incoming):
             return Decided(fate=Fate.DUPLICATE, request=case.request if case else None)
         if incoming.request_id in self._undefined:
             return self._broken(self._undefined[incoming.request_id], "definition_missing", incoming)
@@ -221,11 +222,7 @@ class Work:
     def _keep(self, payloads: Sequence[Payload], message: str | None) -> None:
         self.reading.keep(payloads)
         if message is not None and payloads:
-            self.note_digest(message, payloads[0].bytes)
-
-    def note_digest(self, message: str, body: bytes) -> None:
-        """Remember the salted digest of a message for its facts."""
-        self._digests[message] = salted_digest(self.tools.secret, message, body)
+            self._digests.note(message, payloads[0].bytes)
 
     def _orphan(self, incoming: Incoming) -> Decided:
         if incoming.received is not None:
@@ -262,26 +259,15 @@ class Work:
 
         Messages count one by one; without one, the same twice in a transaction is one.
         """
-        cause = f"{agency or '-'}/{operation}/{code}"
-        known = self.alarms.get(cause)
         messages = () if body is None else (Payload(id=self.tools.keys.next(), request_key=None, bytes=body),)
-        if known is not None:
-            self.alarms[cause] = known.with_another(messages) if messages else known
-            return
-        failure = FailureRow(
-            key=self.tools.keys.next(),
-            request_key=None,
-            request_id=None,
-            step=None,
-            agency=agency,
-            code=code,
-            cause=cause,
-            payload_id=None,
-            opened_at=self.now,
-            times=1,
-            last_at=self.now,
+        failure = FailureRow.of_no_request(
+            key=self.tools.keys.next(), code=code, at=self.now, agency=agency, operation=operation
         )
-        self.alarms[cause] = Alarm(failure=failure, messages=messages)
+        known = self.alarms.get(failure.cause)
+        if known is None:
+            self.alarms[failure.cause] = Alarm(failure=failure, messages=messages)
+        elif messages:
+            self.alarms[failure.cause] = known.with_another(messages)
 
     # --- dispatching -------------------------------------------------------------------------------------------------
 
@@ -315,7 +301,7 @@ class Work:
         )
         self.decide(case, event)
         message = task(case.request, key, pinned.definition, data, self._subject(case))
-        self.note_digest(message_id, message.body)
+        self._digests.note(message_id, message.body)
         self.reading.keep([Payload(id=payload_id, request_key=case.request.key, bytes=message.body)])
         if step.desk:
             self.posting.open_desk(case.request, key, operation_of(pinned.definition, key), payload_id)
@@ -351,7 +337,7 @@ class Work:
 
     def changes(self, confirmed: Sequence[int]) -> Changes:
         """Everything that this transaction must write."""
-        sealed = [(case, *case.sealed(self._digests)) for case in self.cases.values() if case.facts]
+        sealed = [(case, *case.sealed(self._digests.known)) for case in self.cases.values() if case.facts]
         posting = self.posting
         return Changes(
             submissions=self._submissions,
@@ -374,6 +360,10 @@ class Work:
                 if row != self._agencies_read[name]
             ],
         )
+
+
+def _counts_now(case: Case | None, incoming: Incoming) -> bool:
+    return case is not None and isinstance(incoming.event, Replied) and counts_now(case.request, incoming.event)
 
 
 def _belonging(payloads: Sequence[Payload], request_key: int | None) -> list[Payload]:

@@ -84,7 +84,7 @@ def write_backup(
 def unpacked(file: Path, beside: Path) -> Iterator[tuple[Manifest, Path]]:
     """The members of a backup in a folder below ``beside`` that is gone afterwards, once all of them proved whole.
 
-    ConfigurationError names what is missing, truncated or altered.
+    ConfigurationError names what is missing, truncated or altered; StoreUnavailableError if the disk is full.
     """
     try:
         archive = tarfile.open(file, "r:")  # noqa: SIM115  # closed right below, by its own with
@@ -198,6 +198,11 @@ def _extract(file: Path, archive: tarfile.TarFile, name: str, part: Part, into: 
             os.fsync(out.fileno())
     except (tarfile.TarError, EOFError) as error:
         raise _damaged(file, f"Its member {name} is truncated.") from error
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"The backup {file} cannot be unpacked in {into.parent.parent}: {error.strerror}.",
+            mend="Nothing was changed. Look at the disk's space, or unpack it elsewhere with --data.",
+        ) from error
     if size != part.bytes:
         raise _damaged(file, f"Its member {name} has {size} bytes in place of {part.bytes}: it is truncated.")
     if digest.hexdigest() != part.sha256:

@@ -158,7 +158,7 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def _connected(self, *, reads: bool) -> Iterator[Connection]:
-        with self._address.mapped(), self.engine.connect() as connection, connection.begin():
+        with self._address.mapped(), self._address.connection(self.engine) as connection, connection.begin():
             driver = _driver(connection)
             driver.reads(reads)
             try:

@@ -16,6 +16,8 @@ from bus.stores.postgres import PostgresStore, migrate
 
 #: Where distributions keep what is not on the path.
 _ELSEWHERE = Path("/usr/lib/postgresql")
+#: Of several hosts in the address: a standby knows none of those who use the store, takes nothing, and may lag behind.
+_THE_ONE_THAT_WRITES = "read-write"
 _OTHERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -49,7 +51,7 @@ def refuse_in_use(url: str, *, password: str | None = None, replace: bool = Fals
     With ``replace`` it need not be empty.
     """
     try:
-        with psycopg.connect(url, password=password) as connection:
+        with psycopg.connect(url, password=password, target_session_attrs=_THE_ONE_THAT_WRITES) as connection:
             others, tables = (_count(connection, query) for query in (_OTHERS, _TABLES))
     except psycopg.OperationalError as error:
         raise StoreUnavailableError(f"The store cannot be reached: {error}.") from error
@@ -95,7 +97,8 @@ def _run(command: Sequence[str], url: str | None, password: str | None) -> None:
     """Run one of its programs; ConfigurationError if it is not there, StoreUnavailableError with its words."""
     program, *rest = command
     where = [f"--dbname={url}"] if url is not None else []
-    environ = os.environ | ({"PGPASSWORD": password} if password is not None else {})
+    environ = os.environ | {"PGTARGETSESSIONATTRS": _THE_ONE_THAT_WRITES}
+    environ |= {"PGPASSWORD": password} if password is not None else {}
     done = subprocess.run([_found(program), *rest, *where], env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StoreUnavailableError(

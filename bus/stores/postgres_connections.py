@@ -14,7 +14,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.waiting import Ready
-from sqlalchemy import Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 
 from bus.errors import ConfigurationError, Fault, StaleVersionError, StoreUnavailableError
 from bus.message.instant import Milliseconds
@@ -165,6 +165,16 @@ class Address:
         )
         event.listen(engine, "checkout", self._refuse_dead)
         return engine
+
+    def connection(self, engine: Engine) -> Connection:
+        """One of the pool's; StoreUnavailableError where also the new one in its place ended before it was used."""
+        try:
+            return engine.connect()
+        except exc.InvalidRequestError as error:
+            raise StoreUnavailableError(
+                f"The store {self.name} ends connections as soon as they are made.",
+                mend="Look whether somebody ends its sessions, or PostgreSQL is starting or stopping.",
+            ) from error
 
     def forget_connections(self) -> None:
         """Those that were made so far are not given to anybody any more."""

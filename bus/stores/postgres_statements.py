@@ -64,6 +64,7 @@ def _update_request() -> _Statement:
 
 _REQUESTS = f"SELECT {', '.join(_names(schema.request))} FROM request"
 _STEPS = f"SELECT {', '.join(_names(schema.step))} FROM step WHERE request_key = ANY(%b::bigint[])"
+_DUE = f"{_REQUESTS} WHERE due <= %s AND due >= %s AND (due, key) > (%s, %s) ORDER BY due, key LIMIT %s"
 _FACTS = (
     f"SELECT {', '.join(_names(schema.fact, ['leaf_index']))} FROM fact"
     " WHERE request_key = (SELECT key FROM request WHERE id = %s) ORDER BY version"
@@ -136,9 +137,9 @@ class PostgresStatements:
         found = self._with_steps(self._all(f"{_REQUESTS} WHERE id = %s", request_id))
         return found[0] if found else None
 
-    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
-        """Requests whose least timer is not after ``now``, earliest first."""
-        return tuple(self._with_steps(self._all(f"{_REQUESTS} WHERE due <= %s ORDER BY due, key LIMIT %s", now, most)))
+    def due(self, now: Instant, most: int, after: tuple[Instant, int]) -> tuple[Request, ...]:
+        """Requests whose least timer is not after ``now``, earliest first, behind that least timer and key."""
+        return tuple(self._with_steps(self._all(_DUE, now, after[0], *after, most)))
 
     def next_due(self) -> Instant | None:
         """The least timer of all requests."""

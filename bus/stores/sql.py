@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import func, select
 
+from bus.message.channel import Channel
 from bus.message.instant import Milliseconds
 from bus.ports import OutboxRow
 from bus.stores import commands, recount, rows
@@ -34,6 +35,12 @@ class SqlStore(Requests, People, Installation):
         """How many messages wait to be published."""
         with self.looking() as connection:
             return connection.scalar(select(func.count()).select_from(outbox)) or 0
+
+    def outbox_depths(self) -> dict[Channel, int]:
+        """How many messages wait to be published, by channel; one for which none waits is absent."""
+        counted = select(outbox.c.channel, func.count()).group_by(outbox.c.channel)
+        with self.looking() as connection:
+            return {Channel(channel): count for channel, count in connection.execute(counted)}
 
     def recount(self) -> tuple[str, ...]:
         """What does not add up, one sentence each; empty if all is well."""

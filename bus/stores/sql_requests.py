@@ -30,10 +30,10 @@ class Requests(SqlPlace):
         with self.looking() as connection:
             return self.hot(connection).payloads(ids)
 
-    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
-        """Requests with a timer due at ``now``, earliest first."""
+    def due(self, now: Instant, most: int, after: tuple[Instant, int] = (0, 0)) -> tuple[Request, ...]:
+        """Requests with a timer due at ``now``, earliest first, behind the one with that least timer and key."""
         with self.reading() as connection:
-            return self.hot(connection).due(now, most)
+            return self.hot(connection).due(now, most, after)
 
     def next_due(self) -> Instant | None:
         """The earliest timer of all."""

@@ -23,8 +23,8 @@ class HotStatements(Protocol):
     def peek(self, request_id: str) -> Request | None:
         """One request with its steps, not locked."""
 
-    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
-        """Requests whose least timer is not after ``now``, earliest first."""
+    def due(self, now: Instant, most: int, after: tuple[Instant, int]) -> tuple[Request, ...]:
+        """Requests whose least timer is not after ``now``, earliest first, behind that least timer and key."""
 
     def next_due(self) -> Instant | None:
         """The least timer of all requests."""

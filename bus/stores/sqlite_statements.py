@@ -76,6 +76,7 @@ def _among(values: Iterable[Any]) -> tuple[str]:
 _STEP_KEY = ("request_key", "step", "item", "kind")
 _REQUESTS = f"SELECT {', '.join(_names(schema.request))} FROM request"
 _STEPS = f"SELECT {', '.join(_names(schema.step))} FROM step WHERE request_key IN (SELECT value FROM json_each(?))"
+_DUE = f"{_REQUESTS} WHERE due <= ? AND due >= ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?"
 _FACTS = (
     f"SELECT {', '.join(_names(schema.fact, ['leaf_index']))} FROM fact"
     " WHERE request_key = (SELECT key FROM request WHERE id = ?) ORDER BY version"
@@ -155,9 +156,9 @@ class SqliteStatements:
         """One request with its steps."""
         return self.load([request_id]).get(request_id)
 
-    def due(self, now: Instant, most: int) -> tuple[Request, ...]:
-        """Requests whose least timer is not after ``now``, earliest first."""
-        found = self._cursor.execute(f"{_REQUESTS} WHERE due <= ? ORDER BY due, key LIMIT ?", (now, most))
+    def due(self, now: Instant, most: int, after: tuple[Instant, int]) -> tuple[Request, ...]:
+        """Requests whose least timer is not after ``now``, earliest first, behind that least timer and key."""
+        found = self._cursor.execute(_DUE, (now, after[0], *after, most))
         return tuple(self._with_steps(found.fetchall()))
 
     def next_due(self) -> Instant | None:
