@@ -108,6 +108,16 @@ class Instance:
             raise ServiceError(f"{self.name}: exit code {done.returncode}{tail(self.log)}")
 
 
+def paths(everything: Path, name: str, service: Service) -> dict[str, str]:
+    """Path in a container of the service -> where that is here."""
+    own = everything / name
+    folders = {
+        path: everything / "volumes" / volume if volume else own / path.lstrip("/")
+        for path, volume in service.folders.items()
+    }
+    return {path: str(place) for path, place in {_MAPPED: own / "workspace", **folders}.items()}
+
+
 class Machine:
     """Everything of the file on this machine, while the ``with`` lasts."""
 
@@ -185,11 +195,9 @@ class Machine:
 
     def _instance(self, name: str, service: Service) -> Instance:
         folder = self._folder / name
-        here = {**self._addresses, _MAPPED: str(folder / "workspace")}
-        for path, volume in service.folders.items():
-            place = self._folder / "volumes" / volume if volume else folder / path.lstrip("/")
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            here[path] = str(place)
+        here = {**self._addresses, **paths(self._folder, name, service)}
+        for path in service.folders:
+            Path(here[path]).mkdir(mode=0o700, parents=True, exist_ok=True)
         for inside, (address, port) in service.ports.items():
             # It listens here where Docker would let it be reached, and nowhere else.
             here |= {"0.0.0.0": address, str(inside): str(port), f"127.0.0.1:{inside}": f"{address}:{port}"}  # noqa: S104

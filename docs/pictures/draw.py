@@ -348,11 +348,11 @@ def machines() -> str:
     told = "; ".join(f"{role} ({ROLES[role]})" for role in BUS_ROLES)
     picture = Picture(
         940,
-        452,
+        486,
         "Many machines",
         f"Portals, clerks and operators reach the gateway by HTTPS. The roles of the bus, {told}, reach PostgreSQL and"
-        f" RabbitMQ as the user {BUS_USER}. Inside each agency its hosts reach RabbitMQ as {host_user('NAME')}, their"
-        " own journal and their legacy system, and nothing else.",
+        f" RabbitMQ as the user {BUS_USER}, the relay also receivers of webhooks by HTTPS. Inside each agency its hosts"
+        f" reach RabbitMQ as {host_user('NAME')}, their own journal and their legacy system, and nothing else.",
     )
     _inside(picture, 20, 60, 252, 372, "network of the bus")
     picture.text(146, 22, "portals, clerks, operators", "small")
@@ -363,6 +363,13 @@ def machines() -> str:
         picture.box(36, y, 220, 60)
         picture.text(146, y + 25, role, "code")
         picture.text(146, y + 46, ROLES[role], "small")
+
+    of_relay = 116 + 78 * BUS_ROLES.index("relay")
+    picture.line(36, of_relay, 28, of_relay, "line")
+    picture.line(28, of_relay, 28, 440, "line")
+    picture.arrow(28, 440, 28, 458)
+    picture.text(20, 475, "receivers of webhooks", "small", anchor="start")
+    picture.text(36, 450, "HTTPS, signed", "small", anchor="start")
 
     picture.box(410, 84, 170, 76, "pure")
     picture.text(495, 117, "PostgreSQL", "name")
