@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from bus.audit.fact import GENESIS, Fact, seal
 from bus.errors import StaleVersionError
+from bus.message.channel import tasks
 from bus.ports import AgencyRow, Changes, OutboxRow, Payload, Received, Store
 from bus.process.state import Request, Step, StepState
 from tests.conformance import store_values as values
@@ -253,6 +254,17 @@ class StoreContract:
         assert store.due(NOW + 5, 10) == (early, late)
         assert store.due(NOW + 5, 1) == (early,)
 
+    def test_those_that_are_due_come_page_by_page_each_once_also_where_many_are_due_at_once(self, store: Store) -> None:
+        due = [accept(store, accepted(values.step(next_at=NOW + at))) for at in (1, 2, 2, 2, 3)]
+
+        place, pages = (0, 0), []
+        while page := store.due(NOW + 9, 2, place):
+            pages.append(page)
+            place = (page[-1].due or 0, page[-1].key)
+
+        assert [len(page) for page in pages] == [2, 2, 1]
+        assert [request for page in pages for request in page] == due
+
     def test_a_timer_that_was_taken_away_is_not_due_any_more(self, store: Store) -> None:
         request = accept(store, accepted(values.step(answer_at=NOW)))
 
@@ -355,6 +367,16 @@ class StoreContract:
         assert [row.key for row, _ in store.leftovers(rows[2].key + 1, 10, 1)] == [rows[2].key]
         assert store.outbox_depth() == 1
         assert len(store.payloads([row.payload_id for row in rows])) == 3
+
+    def test_what_waits_is_counted_for_each_channel(self, store: Store) -> None:
+        assert store.outbox_depths() == {}
+        first = self._message(store)
+        self._message(store)
+        accept(store, values.with_message(accepted(), agency="civil_registry"))
+        assert store.outbox_depths() == {tasks("tax_authority"): 2, tasks("civil_registry"): 1}
+
+        store.confirm([first.key])
+        assert store.outbox_depths() == {tasks("tax_authority"): 1, tasks("civil_registry"): 1}
 
     def _message(self, store: Store) -> OutboxRow:
         each = values.with_message(accepted())

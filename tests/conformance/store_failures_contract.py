@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert
 from bus.ports import MOST_KEPT, Alarm, Changes, FailureRow, Payload, Store
 from bus.stores import schema
 from tests.conformance import store_values as values
-from tests.conformance.store_people_contract import at_once
+from tests.conformance.store_opened import at_once
 from tests.conformance.store_values import NOW, Place, accept, accepted, put
 
 INVALID = "tax_authority/-/invalid:not-json"

@@ -224,6 +224,7 @@ def test_who_looks_asks_once_for_outside_a_transaction_two_answers_are_of_two_st
         "key_of": lambda: store.key_of(request.id),
         "accepted": store.accepted,
         "outbox_depth": store.outbox_depth,
+        "outbox_depths": store.outbox_depths,
     }
     every = {name: getattr(PostgresStore, name) for name in dir(PostgresStore) if not name.startswith("_")}
     assert {name for name, each in every.items() if "looking" in getattr(each, "__code__", _NONE).co_names} == set(

@@ -12,7 +12,7 @@ from bus.errors import BrokerUnavailableError
 from bus.message.channel import tasks
 from bus.ports import Confirmation, Outgoing
 from tests.support.broker_load import BrokerLoad
-from tests.support.installation import wait_for
+from tests.support.waiting import wait_for
 
 CHANNEL = tasks("civil_registry")
 #: Seconds after a fault within which messages flow again: a node is believed dead after 15, a confirmation after 10,

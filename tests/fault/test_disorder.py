@@ -15,9 +15,10 @@ from bus.message.instant import SECOND
 from bus.message.replies import REPLY_TYPES
 from bus.ports import Delivery
 from bus.simulator import Misbehaviour
-from tests.support.installation import REGISTRY, wait_for
+from tests.support.demo_workspace import REGISTRY
 from tests.support.installation_inside import InsideInstallation
 from tests.support.ledgers import all_requests, assert_all_is_well, doubled, wrong_effects
+from tests.support.waiting import wait_for
 
 HOUR = 3_600 * SECOND
 #: How many requests are under way at once.

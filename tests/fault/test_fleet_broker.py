@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import random
-import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
+from uuid import uuid4
 
+import httpx
 import pika  # type: ignore[import-untyped]
 import pytest
 
+from bus.bench.services import RabbitNode
 from bus.message.channel import control, replies, tasks
-from tests.support.fleet import VHOST, Fleet, Load, all_end, fleet_on, wait_until_flowing
-from tests.support.installation import REGISTRY, wait_for
+from tests.support.accounts import ends_told
+from tests.support.demo_workspace import PORTAL, REGISTRY, SERVICE, application
+from tests.support.fleet import VHOST, Fleet, fleet_on
 from tests.support.ledgers import assert_all_is_well
+from tests.support.load import Load, all_end, wait_until_flowing
+from tests.support.tap import tapped
+from tests.support.waiting import wait_for
 
+#: Who crashes under an alarm in the long suites only.
+OTHERS = ("broker", "gateway", "clock", "host")
 #: In every run, and those that only the long suites try.
 ALWAYS = (("exchange", tasks(REGISTRY)), ("queue", replies(REGISTRY)))
 DELETIONS = [
@@ -46,6 +56,7 @@ def ends_well(fleet: Fleet, load: Load) -> None:
 def test_a_broker_that_restarts_under_load_loses_nothing(fleet: Fleet, how: str) -> None:
     with Load(fleet) as load:
         load.wait_for(30)
+        fleet.fault_begins()
         if how == "kill":
             fleet.rabbit.wait_until_written()
             fleet.rabbit.kill()
@@ -61,29 +72,85 @@ def test_a_broker_that_restarts_under_load_loses_nothing(fleet: Fleet, how: str)
 def test_a_broker_that_was_wiped_is_filled_again_from_the_store(fleet: Fleet) -> None:
     with fleet.store() as store:
         old = store.epoch()
+        last = max((failure.key for failure in store.failures(is_open=None, after=0, most=500)), default=0)
     known = fleet.rabbit_definitions()
     with Load(fleet) as load:
         load.wait_for(30)
+        fleet.fault_begins()
         fleet.rabbit.wipe()
         fleet.define(known)
         load.wait_for(15)
         ends_well(fleet, load)
+    ends = ends_told(fleet.portal)
+    # Then every result is told once, and people of what happened to the channels, not to the requests
+    assert {ends[request] for request in load.accepted} == {1}
     with fleet.store() as store:
         assert store.epoch() != old
+        told_of = store.failures(is_open=None, after=last, most=500)
+    assert [failure.code for failure in told_of if failure.request_id] == []
+    assert max(Counter((failure.code, failure.agency) for failure in told_of).values(), default=0) <= 1
 
 
-def test_a_broker_without_memory_stops_new_submissions_and_nothing_else(fleet: Fleet) -> None:
+class Alarm(Protocol):
+    """Of the broker: it takes nothing from publishers while it is on."""
+
+    def __call__(self, node: RabbitNode, /, *, on: bool) -> None: ...
+
+
+@pytest.mark.parametrize("alarm", [RabbitNode.memory_alarm, RabbitNode.disk_alarm])
+def test_a_broker_without_memory_or_disk_stops_new_submissions_and_nothing_else(fleet: Fleet, alarm: Alarm) -> None:
+    with Load(fleet, rate=30) as load:
+        load.wait_for(20)
+        fleet.fault_begins()
+        alarm(fleet.rabbit, on=True)
+        try:
+            wait_for("submissions are told to wait", lambda: load.refused["outbox-full"])
+            # What the broker had taken before may still leave, and make room for a moment.
+            refusal = wait_for("one more is told to wait", lambda: refused_once(fleet))
+            assert refusal.json()["code"] == "outbox-full"
+            assert int(refusal.headers["Retry-After"]) > 0
+            # Reading needs no broker.
+            assert fleet.state(load.accepted[0])
+        finally:
+            alarm(fleet.rabbit, on=False)
+        load.wait_for(20)
+        ends_well(fleet, load)
+
+
+@pytest.mark.parametrize("name", ["manager-1", *(pytest.param(one, marks=pytest.mark.long) for one in OTHERS)])
+def test_a_crash_while_the_broker_takes_nothing_costs_time_and_nothing_else(fleet: Fleet, name: str) -> None:
     with Load(fleet, rate=30) as load:
         load.wait_for(20)
         fleet.rabbit.memory_alarm(on=True)
         try:
             wait_for("submissions are told to wait", lambda: load.refused["outbox-full"])
-            # Reading needs no broker.
-            assert fleet.state(load.accepted[0])
+            fleet.fault_begins()
+            if name == "broker":
+                fleet.rabbit.wait_until_written()
+                fleet.rabbit.kill()
+                fleet.rabbit.start()
+            else:
+                fleet.kill_one(name)
+                fleet.start_one(name)
         finally:
             fleet.rabbit.memory_alarm(on=False)
         load.wait_for(20)
         ends_well(fleet, load)
+
+
+def refused_once(fleet: Fleet) -> httpx.Response | None:
+    """The 503 of the gateway to one submission, as it is on the wire; None where it was accepted."""
+    url, token = ((fleet.data / name).read_text(encoding="utf-8").strip() for name in ("url", "token"))
+    key = uuid4().hex
+    fleet.attempt(key)
+    answer = httpx.post(
+        f"{url}/v1/services/{SERVICE}/requests",
+        json=application(premises=False),
+        headers={"Authorization": f"Bearer {token}", "Bus-Agency": PORTAL, "Idempotency-Key": key},
+        trust_env=False,
+        timeout=30,
+    )
+    return answer if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else None
 
 
 def test_the_bus_starts_and_accepts_while_the_broker_is_away(fleet: Fleet) -> None:
@@ -155,37 +222,16 @@ def told(fleet: Fleet, event: str, *, by: str = "") -> int:
     return sum(event in line and by in line for line in lines)
 
 
-@contextmanager
-def tapped(fleet: Fleet) -> Iterator[list[tuple[str, bytes, pika.BasicProperties]]]:
-    """Everything that goes through the registry's channels meanwhile, as copies."""
-    admin = fleet.rabbit.admin
-    connection = pika.BlockingConnection(pika.URLParameters(admin.url_with_user(VHOST)))
-    channel = connection.channel()
-    queue = channel.queue_declare("tap", durable=False, exclusive=True).method.queue
-    for name in (tasks(REGISTRY), replies(REGISTRY)):
-        channel.queue_bind(queue, name, name)
-    copies: list[tuple[str, bytes, pika.BasicProperties]] = []
-    try:
-        yield copies
-        while True:
-            method, properties, body = channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                break
-            copies.append((method.routing_key, body, properties))
-    finally:
-        connection.close()
-
-
 def test_every_message_again_twice_and_in_disorder_changes_nothing(fleet: Fleet) -> None:
-    with tapped(fleet) as copies, Load(fleet) as load:
+    with tapped(fleet) as tap, Load(fleet) as load:
         load.wait_for(40)
         ends_well(fleet, load)
     effects = dict(fleet.ledger.counts())
-    assert len(copies) > 80
+    assert len(tap.copies) > 80
 
     # When all of it comes again, while more is under way
     fleet.let_impersonate()
-    again = copies * 2
+    again = tap.copies * 2
     random.Random(7).shuffle(again)
     with Load(fleet) as load:
         connection = pika.BlockingConnection(pika.URLParameters(fleet.rabbit.admin.url_with_user(VHOST)))
@@ -203,10 +249,10 @@ def test_every_message_again_twice_and_in_disorder_changes_nothing(fleet: Fleet)
 
 
 def test_a_message_that_the_broker_does_not_vouch_for_is_not_believed(fleet: Fleet) -> None:
-    with tapped(fleet) as copies, Load(fleet) as load:
+    with tapped(fleet) as tap, Load(fleet) as load:
         load.wait_for(5)
         ends_well(fleet, load)
-    forged = next((name, body, properties) for name, body, properties in copies if name == replies(REGISTRY))
+    forged = next(copy for copy in tap.copies if copy.channel == replies(REGISTRY))
 
     connection = pika.BlockingConnection(pika.URLParameters(fleet.rabbit.admin.url_with_user(VHOST)))
     name, body, properties = forged
@@ -216,22 +262,6 @@ def test_a_message_that_the_broker_does_not_vouch_for_is_not_believed(fleet: Fle
 
     failure = fleet.wait_for_failure("invalid:unvouched-sender", agency=REGISTRY)
     assert failure["request_id"] is None
-
-
-def test_answers_that_wait_in_the_broker_while_the_bus_is_down_over_a_deadline_count(fleet: Fleet) -> None:
-    # Given requests under way, and a bus that falls silent while their answers come
-    with Load(fleet, rate=20) as load:
-        load.wait_for(20)
-    for name in ("manager-1", "manager-2", "clock", "gateway"):
-        fleet.kill_one(name)
-    # When every answer would long be overdue: asked for after one second, doubted after four
-    time.sleep(6)
-    fleet.start()
-
-    # Then nothing is doubted that was answered
-    outcomes = all_end(fleet, load)
-    assert set(outcomes) == {"completed"}
-    assert_all_is_well(fleet)
 
 
 @pytest.mark.long

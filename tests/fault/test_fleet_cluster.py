@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 
 from bus.bench.services import PostgresNode, RabbitCluster, RabbitNode, rabbit_cluster
 from tests.fault.test_cluster import AWAY, node_of
-from tests.support.fleet import VHOST, Fleet, Load, all_end, wait_until_flowing
+from tests.support.fleet import VHOST, Fleet
 from tests.support.ledgers import assert_all_is_well
+from tests.support.load import Load, all_end, wait_until_flowing
 
 pytestmark = pytest.mark.long
 
@@ -19,6 +22,8 @@ pytestmark = pytest.mark.long
 RECOVERY = 120.0
 #: Requests that are accepted while a node is away: until everybody has noticed.
 AWAY_FOR = round(15 * AWAY)
+#: Seconds for which nodes are parted for a moment, again and again.
+FLAPPING = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,7 @@ def test_each_node_in_turn_goes_and_comes_back(
     with Load(fleet) as load:
         flows(fleet)
         for node in cluster.nodes:
+            fleet.fault_begins()
             end(node)
             flows(fleet)
             node.start()
@@ -74,6 +80,7 @@ def test_a_node_that_stands_still_is_left_to_itself(fleet: Fleet, cluster: Rabbi
     with Load(fleet) as load:
         flows(fleet)
         node = node_of(cluster, "bus consumer")
+        fleet.fault_begins()
         node.pause()
         try:
             flows(fleet)
@@ -92,6 +99,7 @@ def test_a_node_that_is_cut_off_does_not_take_its_clients_with_it(
 ) -> None:
     with Load(fleet) as load:
         flows(fleet)
+        fleet.fault_begins()
         cluster.isolate(node_of(cluster, connection))
         try:
             flows(fleet)
@@ -101,3 +109,23 @@ def test_a_node_that_is_cut_off_does_not_take_its_clients_with_it(
             cluster.heal()
         flows(fleet)
         ends_well(fleet, load)
+
+
+def test_a_network_that_parts_and_heals_again_and_again_costs_time_and_nothing_else(
+    fleet: Fleet, cluster: RabbitCluster
+) -> None:
+    chance = random.Random(7)
+    with Load(fleet) as load:
+        flows(fleet)
+        until = time.monotonic() + FLAPPING
+        while time.monotonic() < until:
+            # Too short for the nodes to give one another up, long enough for them to choose who leads anew.
+            fleet.fault_begins()
+            cluster.isolate(chance.choice(cluster.nodes))
+            time.sleep(chance.uniform(1, 3))
+            cluster.network.heal()
+            time.sleep(chance.uniform(1, 3))
+        cluster.wait_until_whole()
+        flows(fleet)
+        ends_well(fleet, load)
+    assert fleet.differences() == []

@@ -15,10 +15,13 @@ from bus.bench.services import PostgresNode, RabbitNode
 from bus.client import Client, Json
 from bus.errors import TransientError
 from tests.fault.test_fleet_store import all_work
-from tests.functional.test_webhook import WRITTEN, Receiver
-from tests.support.fleet import VHOST, Fleet, Load, all_end
-from tests.support.installation import PORTAL, REGISTRY, wait_for
+from tests.support.accounts import ends_told, whole_feed
+from tests.support.demo_workspace import PORTAL, REGISTRY
+from tests.support.fleet import VHOST, Fleet
 from tests.support.ledgers import assert_all_is_well
+from tests.support.load import Load, all_end
+from tests.support.waiting import wait_for
+from tests.support.webhook_receiver import WRITTEN, Receiver
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("gateway",),
@@ -111,14 +114,6 @@ def crowd(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Itera
             yield running
 
 
-def whole_feed(crowd: Crowd) -> list[Json]:
-    found: list[Json] = []
-    with crowd.client_of("gateway") as client:
-        while page := client.result_list(after=int(found[-1]["cursor"]) if found else 0, most=200)["items"]:
-            found += page
-    return found
-
-
 def test_several_of_each_role_do_everything_once_and_tell_everything_in_order(crowd: Crowd, receiver: Receiver) -> None:
     # Given readers who follow the feed at both gateways, and a webhook that two relays could bring
     followers = [Follower(crowd, name) for name in ("gateway", "gateway-2")]
@@ -128,9 +123,9 @@ def test_several_of_each_role_do_everything_once_and_tell_everything_in_order(cr
     # When everything has ended
     assert set(outcomes) == {"completed"}
     assert_all_is_well(crowd)
-    feed = [str(item["message"]["id"]) for item in whole_feed(crowd)]
+    feed = [str(item["message"]["id"]) for item in whole_feed(crowd.portal)]
     # Then each result is there once, and each reader has read exactly that, in that order
-    results = Counter(item["request_id"] for item in whole_feed(crowd) if item["type"] == "bus.request.completed.v1")
+    results = ends_told(crowd.portal)
     assert {results[request] for request in load.accepted} == {1}
     for follower in followers:
         wait_for("it has read everything", lambda f=follower: len(f.read) >= len(feed))  # type: ignore[misc]
@@ -149,7 +144,7 @@ def test_a_relay_that_dies_while_it_brings_a_feed_leaves_it_to_the_other(crowd: 
             load.wait_for(30)
             outcomes = all_end_without(crowd, load, name)
         assert set(outcomes) == {"completed"}
-        feed = [str(item["message"]["id"]) for item in whole_feed(crowd)]
+        feed = [str(item["message"]["id"]) for item in whole_feed(crowd.portal)]
         wait_for("all of it is brought", lambda feed=feed: set(receiver.ids) >= set(feed))  # type: ignore[misc]
         # One that was under way comes again; the order of the first times is that of the feed.
         assert list(dict.fromkeys(receiver.ids)) == feed

@@ -12,9 +12,12 @@ import pytest
 
 from bus.bench.services import PostgresNode, RabbitNode
 from tests.fault.test_fleet_store import all_work
-from tests.support.fleet import VHOST, Fleet, Load, all_end
-from tests.support.installation import REGISTRY, wait_for
+from tests.support.accounts import Watch, assert_accepted_once, assert_it_added_up, ids_of, left_over
+from tests.support.demo_workspace import REGISTRY
+from tests.support.fleet import VHOST, Fleet
 from tests.support.ledgers import assert_all_is_well
+from tests.support.load import Load, all_end
+from tests.support.waiting import wait_for
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("gateway",),
@@ -67,6 +70,7 @@ def test_a_journal_that_is_killed_under_two_hosts_costs_time_and_nothing_else(tw
     with Load(twins, rate=20) as load:
         for _ in range(2):
             load.wait_for(20)
+            twins.fault_begins()
             twins.agency.kill()
             load.wait_for(20)
             twins.agency.start()
@@ -107,6 +111,7 @@ def test_a_journal_put_back_under_living_hosts_becomes_another_one_and_no_effect
             *(f"CREATE TABLE copy.{table} AS SELECT * FROM {table}" for table in tables),
         )
         load.wait_for(40)
+        twins.fault_begins()
         # When the copy takes the journal's place while both hosts live
         journal(
             twins,
@@ -123,21 +128,27 @@ def test_a_journal_put_back_under_living_hosts_becomes_another_one_and_no_effect
         twins.retire_journal()
         load.stop()
         # And every request ends, or waits visibly where nobody can tell what happened
-        ends(twins)
-    assert not load.wrong
+        ends(twins, load)
     parked = sum(1 for failure in twins.failures() if failure["request_id"])
     assert_all_is_well(twins, parked=parked)
     # Both hosts serve again.
     with Load(twins, rate=20) as load:
         load.wait_for(20)
-        ends(twins)
+        ends(twins, load)
+    assert_all_is_well(twins, parked=parked)
 
 
-def ends(twins: Twins) -> None:
-    """Wait until every request has ended or waits for a person."""
+def ends(twins: Twins, load: Load) -> None:
+    """Wait until every request has ended or waits for a person; each is there, and the counts added up meanwhile."""
 
-    def none_moves() -> bool:
+    def nothing_is_left() -> bool:
         with twins.store() as store:
-            return not store.alive_requests(0, 1)
+            return not store.alive_requests(0, 1) and not left_over(store, twins.depths)
 
-    wait_for("nothing is under way", none_moves, 90)
+    load.stop()
+    with Watch(twins.store) as watch:
+        wait_for("nothing is under way", nothing_is_left, 90)
+    with twins.store() as store:
+        assert_accepted_once(ids_of(store), receipts=load.accepted, attempted=twins.attempted)
+    assert not load.wrong
+    assert_it_added_up(load.watch, watch, fault_at=twins.fault_at)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bus.message.channel import tasks
 from bus.message.identity import request_id
+from tests.support.accounts import Watch, assert_accepted_once, assert_it_added_up, ids_of, left_over
+from tests.support.demo_workspace import PORTAL, REGISTRY
 from tests.support.fleet import VHOST, Fleet, fleet_on
-from tests.support.installation import PORTAL, REGISTRY, wait_for
 from tests.support.ledgers import assert_all_is_well
+from tests.support.waiting import wait_for
 
 #: Deaths after which the test's broker gives a message up: fewer than where nobody waits for it.
 LIMIT = 6
@@ -59,21 +60,25 @@ def test_a_task_that_kills_every_host_is_tried_twice_and_shown_and_its_neighbour
     deadly = request_id(fleet.secret, PORTAL, "deadly")
     make_deadly(fleet, deadly)
 
-    neighbours = [fleet.submit(f"before-{number}", premises=False) for number in range(5)]
-    assert fleet.submit("deadly", premises=False) == deadly
-    neighbours += [fleet.submit(f"after-{number}", premises=False) for number in range(5)]
+    with Watch(fleet.store) as watch:
+        neighbours = [fleet.submit(f"before-{number}", premises=False) for number in range(5)]
+        assert fleet.submit("deadly", premises=False) == deadly
+        neighbours += [fleet.submit(f"after-{number}", premises=False) for number in range(5)]
 
-    # Asking for failures starts the dead host again.
-    failure = wait_for(
-        "it is shown", lambda: next((one for one in fleet.failures() if one["code"] == "poison"), None), PATIENCE
-    )
-    assert (failure["request_id"], failure["agency"]) == (deadly, REGISTRY)
-    # Also those that a dying host was about to carry out: it is asked, and looks whether it did.
-    for neighbour in neighbours:
-        wait_for("a neighbour succeeds", lambda of=neighbour: fleet.state(of) == "completed", PATIENCE)  # type: ignore[misc]
+        # Asking for failures starts the dead host again.
+        failure = wait_for(
+            "it is shown", lambda: next((one for one in fleet.failures() if one["code"] == "poison"), None), PATIENCE
+        )
+        assert (failure["request_id"], failure["agency"]) == (deadly, REGISTRY)
+        # Also those that a dying host was about to carry out: it is asked, and looks whether it did.
+        for neighbour in neighbours:
+            wait_for("a neighbour succeeds", lambda of=neighbour: fleet.state(of) == "completed", PATIENCE)  # type: ignore[misc]
+    assert_it_added_up(watch, fault_at=fleet.fault_at)
     assert [one["request_id"] for one in fleet.failures()] == [deadly]
     # The broker gave it up, it was sent once more, and it was given up again.
     assert fleet.deaths > 2 * LIMIT
     assert "isolation_began" in fleet.log.read_text(encoding="utf-8")
     assert_all_is_well(fleet, parked=1)
-    wait_for("nothing is left in the channels", lambda: not fleet.depths().get(tasks(REGISTRY)))
+    with fleet.store() as store:
+        assert_accepted_once(ids_of(store), receipts=[deadly, *neighbours], attempted=fleet.attempted)
+        wait_for("nothing is left", lambda: not left_over(store, fleet.depths))

@@ -9,13 +9,25 @@ from collections.abc import Iterator
 import pytest
 
 from bus.killpoint import KillPoint
-from tests.fault.test_kills import GAPS, LEFT_TO_THE_RELAY
-from tests.support.fleet import ROLES, Fleet, Load, all_end, fleet_on
-from tests.support.installation import wait_for
+from tests.fault.test_kills import GAPS, LEFT_TO_THE_RELAY, Life
+from tests.support.fleet import ROLES, Fleet, fleet_on
 from tests.support.ledgers import assert_all_is_well
+from tests.support.load import Load, all_end
+from tests.support.waiting import wait_for
 
-#: Gaps that a request without clerk and applicant passes.
+#: Gaps that every request passes, and those that need a clerk, or a system that is away for a moment.
 _PASSED = tuple((point, when) for point, when, _ in GAPS if not point.startswith(("desk.", "timekeeper.")))
+_SELDOM = tuple((point, when, life) for point, when, life in GAPS if point.startswith(("desk.", "timekeeper.")))
+#: One before and one after each kind of commit; whoever starts again runs into the same gap at once.
+_TWICE: tuple[KillPoint, ...] = (
+    "gateway.committed",
+    "consumer.collected",
+    "process.committed",
+    "process.acknowledged",
+    "host.intended",
+    "host.called",
+    "host.recorded",
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +56,46 @@ def test_a_kill_at_a_gap_under_load_costs_time_and_nothing_else(fleet: Fleet, po
         outcomes = all_end(fleet, load)
 
     assert fleet.deaths == before + 1
+    assert set(outcomes) == {"completed"}
+    assert_all_is_well(fleet)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", _TWICE)
+def test_a_kill_at_the_same_gap_twice_in_a_row_costs_time_and_nothing_else(fleet: Fleet, point: KillPoint) -> None:
+    before = fleet.deaths
+    with Load(fleet) as load:
+        load.wait_for(5)
+        # The second one is armed before anything is started again, so that the first to come by dies there.
+        fleet.after_deaths.append((point,))
+        fleet.arm(point)
+        wait_for(f"two die of {point}", lambda: fleet.revive() and fleet.deaths == before + 2)
+        load.wait_for(10)
+
+        outcomes = all_end(fleet, load)
+
+    assert fleet.deaths == before + 2
+    assert not fleet.armed
+    assert set(outcomes) == {"completed"}
+    assert_all_is_well(fleet)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("point", "when", "life"), _SELDOM, ids=[f"{point}-{when}" for point, when, _ in _SELDOM])
+def test_a_kill_at_a_gap_that_few_requests_pass_under_load_costs_nothing_either(
+    fleet: Fleet, point: KillPoint, when: int, life: Life
+) -> None:
+    before = fleet.deaths
+    with Load(fleet) as load:
+        load.wait_for(5)
+        fleet.arm(point, when)
+        outcome = life(fleet, f"{point}-{when}")
+        wait_for(f"a process dies of {point}", lambda: fleet.revive() or fleet.deaths > before)
+
+        outcomes = all_end(fleet, load)
+
+    assert fleet.deaths == before + 1
+    assert outcome == "completed"
     assert set(outcomes) == {"completed"}
     assert_all_is_well(fleet)
 

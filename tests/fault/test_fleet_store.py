@@ -1,4 +1,4 @@
-"""Many processes under load, and their database dies, stands still, is held up, is full, or takes no writes."""
+"""Many processes under load, and their database dies, stands still, is slow, held up, full, or takes no writes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,24 @@ import pytest
 from bus.bench.services import PostgresNode, RabbitNode
 from bus.errors import BusError
 from bus.process.state import RequestState
-from tests.support.fleet import VHOST, Fleet, Load, all_end
-from tests.support.installation import SERVICE, application, wait_for
+from tests.support.accounts import Watch, assert_it_added_up
+from tests.support.demo_workspace import SERVICE, application
+from tests.support.fleet import VHOST, Fleet
 from tests.support.ledgers import assert_all_is_well
+from tests.support.load import Load, all_end
+from tests.support.waiting import wait_for
 
 #: Seconds for which something is in the way: longer than the bus's patience with a lock.
 IN_THE_WAY = 8.0
+#: Seconds for which the database is slow: a few times that patience, and longer than a client waits for an answer.
+SLOW_FOR = 30.0
+#: What the server writes down of each transaction that it could not put in order with the others: SQLSTATE 40001.
+UNSERIALIZABLE = "could not serialize access"
+#: Ends every session but the one that asks, so that what was set for new ones counts.
+END_SESSIONS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
 #: Bytes of a disk on which a database has room for its life and for little more.
 SMALL_DISK = 200 << 20
 
@@ -99,11 +111,7 @@ def for_a_while(act: Callable[[], object], every: float) -> None:
 
 def disconnect(fleet: Fleet) -> None:
     with stranger(fleet) as connection:
-        ended = (
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        for_a_while(lambda: connection.execute(ended), 0.3)
+        for_a_while(lambda: connection.execute(END_SESSIONS), 0.3)
 
 
 def lock(fleet: Fleet) -> None:
@@ -133,6 +141,36 @@ def entangle(fleet: Fleet) -> None:
         wait_for("somebody waited for one another", lambda: deadlocks() > before)
 
 
+def serialize(fleet: Fleet) -> None:
+    """Every transaction that writes has to be in order with all the others, and those that are not fail."""
+    with stranger(fleet) as connection:
+
+        def begin_anew(setting: str) -> None:
+            connection.execute(f'ALTER DATABASE "{connection.info.dbname}" {setting}'.encode())
+            connection.execute(END_SESSIONS)
+
+        def failed() -> int:
+            return fleet.postgres.log.read_text(encoding="utf-8", errors="replace").count(UNSERIALIZABLE)
+
+        before = failed()
+        begin_anew("SET default_transaction_isolation = 'serializable'")
+        try:
+            # Nobody but the bus writes here: what failed was a batch of the bus.
+            wait_for("transactions could not be put in order", lambda: failed() >= before + 20)
+        finally:
+            begin_anew("RESET default_transaction_isolation")
+
+
+def slow(fleet: Fleet) -> None:
+    """It works for a tenth of each second."""
+    until = time.monotonic() + SLOW_FOR
+    while time.monotonic() < until:
+        fleet.postgres.pause()
+        time.sleep(0.9)
+        fleet.postgres.resume()
+        time.sleep(0.1)
+
+
 def take_no_writes(fleet: Fleet) -> None:
     for setting in ("on", "off"):
         with stranger(fleet) as connection:
@@ -151,6 +189,8 @@ ACCIDENTS: dict[Callable[[Fleet], None], bool] = {
     disconnect: False,
     lock: True,
     entangle: False,
+    serialize: False,
+    slow: False,
     take_no_writes: True,
 }
 #: Run every time; the others by `make test-faults`.
@@ -164,14 +204,18 @@ _ALWAYS = (kill, disconnect)
 def test_an_accident_of_the_database_under_load_costs_time_and_nothing_else(
     fleet: Fleet, accident: Callable[[Fleet], None]
 ) -> None:
+    said = fleet.log.stat().st_size
     with Load(fleet, rate=20) as load:
         load.wait_for(20)
+        fleet.fault_begins()
         accident(fleet)
         load.wait_for(20)
         outcomes = all_end(fleet, load)
 
     assert set(outcomes) == {"completed"}
     assert_all_is_well(fleet)
+    # Every batch that failed was decided again as a whole: none was cut up in search of a culprit.
+    assert b"unexpected_error" not in fleet.log.read_bytes()[said:]
     assert set(load.refused) <= {"store-unavailable", "stale-version", "outbox-full"}, load.refused
     assert load.refused["store-unavailable"] or not ACCIDENTS[accident]
     # Nobody has died of it.
@@ -182,20 +226,23 @@ def test_a_submission_that_is_refused_meanwhile_is_accepted_whole_or_not_at_all(
     # Given submissions, each sent once, while the database loses every connection again and again
     told: dict[str, str] = {}
     keys = [f"once-{number}" for number in range(120)]
-    accident = threading.Thread(target=disconnect, args=(fleet,))
-    accident.start()
-    for key in keys:
-        with suppress(BusError, OSError):
-            receipt = fleet.portal.submit(SERVICE, application(premises=False), key=key)
-            told[key] = str(receipt["request_id"])
-    accident.join()
-    # When each is sent again
-    again = {key: str(fleet.submit(key, premises=False)) for key in keys}
-    # Then it is the one request that it was told to be, and each is there once
-    assert told.items() <= again.items()
-    assert len(set(again.values())) == len(keys)
-    for request in again.values():
-        wait_for(f"the end of {request}", lambda request=request: fleet.state(request) == "completed")  # type: ignore[misc]
+    fleet.fault_begins()
+    with Watch(fleet.store) as watch:
+        accident = threading.Thread(target=disconnect, args=(fleet,))
+        accident.start()
+        for key in keys:
+            with suppress(BusError, OSError):
+                receipt = fleet.portal.submit(SERVICE, application(premises=False), key=key)
+                told[key] = str(receipt["request_id"])
+        accident.join()
+        # When each is sent again
+        again = {key: str(fleet.submit(key, premises=False)) for key in keys}
+        # Then it is the one request that it was told to be, and each is there once
+        assert told.items() <= again.items()
+        assert len(set(again.values())) == len(keys)
+        for request in again.values():
+            wait_for(f"the end of {request}", lambda request=request: fleet.state(request) == "completed")  # type: ignore[misc]
+    assert_it_added_up(watch, fault_at=fleet.fault_at)
     assert_all_is_well(fleet)
 
 
@@ -232,6 +279,7 @@ def test_a_database_whose_disk_is_full_refuses_and_goes_on_when_there_is_room_ag
     ):
         load.wait_for(30)
         # When there is no room, a submission is refused
+        fleet.fault_begins()
         ballast = fill(disk)
         wait_for("submissions are told to come again", lambda: load.refused["store-unavailable"])
         time.sleep(3)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,9 +17,12 @@ from bus.client import Json
 from bus.errors import TransientError
 from bus.process.state import RequestState
 from tests.fault.test_fleet_store import all_work
-from tests.support.fleet import Fleet, Load, all_end, fleet_on
-from tests.support.installation import PORTAL, ROOT, SERVICE, application, wait_for
+from tests.support.accounts import Watch, assert_accepted_once, assert_it_added_up, ids_of, left_over
+from tests.support.demo_workspace import PORTAL, ROOT, SERVICE, application
+from tests.support.fleet import Fleet, fleet_on
 from tests.support.ledgers import all_requests, assert_all_is_well
+from tests.support.load import Load, all_end
+from tests.support.waiting import wait_for
 
 HOUR = 3_600
 #: Longer than this the broker waits for nobody who does not answer.
@@ -78,11 +81,12 @@ def set_clock_of_database(fleet: Fleet, ahead: str) -> None:
 
 
 def wrong_by(fleet: Fleet, seconds: int) -> None:
-    """Work goes on while the host's clock is wrong, and all of it has ended when it was put right."""
+    """Work goes on while the host's clock is wrong, which is shown, and all of it has ended when it was put right."""
     with Load(fleet) as load:
         load.wait_for(10)
         set_clock_of_host(fleet, seconds)
         load.wait_for(20)
+        fleet.wait_for_failure("host_clock_fast" if seconds > 0 else "host_clock_slow")
         with fleet.store() as store:
             until = store.totals()[RequestState.COMPLETED] + 20
             wait_for("requests end", lambda: store.totals()[RequestState.COMPLETED] >= until)
@@ -118,6 +122,8 @@ def test_a_host_whose_clock_is_past_every_deadline_begins_nothing_and_says_so(ow
     wait_for("all of them are shown", lambda: len(shown()) == len(requests))
     found = shown()
     assert {str(failure["code"]) for failure in found.values()} == {"deadline"}
+    # And so is why
+    own.wait_for_failure("host_clock_fast")
     assert all("'effect': 'none', 'reason': 'deadline'" in own.told(request) for request in requests)
     assert dict(own.ledger.counts()) == before
     assert_all_is_well(own, parked=len(requests))
@@ -137,6 +143,7 @@ def test_a_database_whose_clock_is_set_ends_nothing_too_early_and_loses_nothing(
     for ahead in ("1 hour", "0"):
         with Load(own) as load:
             load.wait_for(20)
+            own.fault_begins()
             set_clock_of_database(own, ahead)
             load.wait_for(40)
             outcomes = all_end(own, load)
@@ -187,7 +194,7 @@ def doubts(fleet: Fleet, since: int) -> list[str]:
     with fleet.store() as store:
         return [
             f"{request.id} {fact.kind}"
-            for request in all_requests(store)  # type: ignore[arg-type]  # another dialect of the same port
+            for request in all_requests(store)
             for fact in store.facts(request.id)
             if fact.at >= since and fact.kind in DOUBTS
         ]
@@ -218,17 +225,18 @@ def test_a_restored_store_asks_first_and_then_everything_ends_without_a_second_e
         all_work(fleet)
         # Given requests that have ended, some that are under way when the backup is taken, and more after it
         keys = [f"key-{number}" for number in range(60)]
-        for key in keys[:30]:
-            fleet.submit(key, premises=False)
-        fleet.signal_one("host", signal.SIGSTOP)
-        for key in keys[30:40]:
-            fleet.submit(key, premises=False)
-        made = bus(fleet, "store", "backup", backup)
-        assert made.returncode == 0, made.stderr
-        fleet.signal_one("host", signal.SIGCONT)
-        ids = {key: fleet.submit(key, premises=False) for key in keys}
-        for request in ids.values():
-            wait_for(f"the end of {request}", lambda one=request: fleet.state(one) == "completed")  # type: ignore[misc]
+        with Watch(fleet.store) as before:
+            for key in keys[:30]:
+                fleet.submit(key, premises=False)
+            fleet.signal_one("host", signal.SIGSTOP)
+            for key in keys[30:40]:
+                fleet.submit(key, premises=False)
+            made = bus(fleet, "store", "backup", backup)
+            assert made.returncode == 0, made.stderr
+            fleet.signal_one("host", signal.SIGCONT)
+            ids = {key: fleet.submit(key, premises=False) for key in keys}
+            all_completed(fleet, ids.values())
+        assert_it_added_up(before, fault_at=fleet.fault_at)
         effects = dict(fleet.ledger.counts())
         fleet.kill()
 
@@ -236,23 +244,33 @@ def test_a_restored_store_asks_first_and_then_everything_ends_without_a_second_e
         assert bus(fleet, "store", "restore", backup).returncode == 2
         done = bus(fleet, "store", "restore", backup, "--replace")
         assert done.returncode == 0, done.stderr + done.stdout
-        fleet.start()
+        fleet.fault_begins()
+        with Watch(fleet.store) as after:
+            fleet.start()
 
-        # Then nothing new is accepted, and nothing is done
-        with pytest.raises(TransientError, match="restored"):
-            fleet.portal.submit(SERVICE, application(premises=False), key="new")
-        opened = wait_until_opened(fleet)
-        assert opened.returncode == 0, opened.stderr + opened.stdout
-        assert dict(fleet.ledger.counts()) == effects
+            # Then nothing new is accepted, and nothing is done
+            with pytest.raises(TransientError, match="restored"):
+                fleet.portal.submit(SERVICE, application(premises=False), key="new")
+            opened = wait_until_opened(fleet)
+            assert opened.returncode == 0, opened.stderr + opened.stdout
+            assert dict(fleet.ledger.counts()) == effects
 
-        # And when it was opened, whoever has a receipt sends again what the store may not know any more
-        assert {key: fleet.submit(key, premises=False) for key in keys} == ids
-        for request in ids.values():
-            wait_for(f"the end of {request}", lambda one=request: fleet.state(one) == "completed")  # type: ignore[misc]
+            # And when it was opened, whoever has a receipt sends again what the store may not know any more
+            assert {key: fleet.submit(key, premises=False) for key in keys} == ids
+            all_completed(fleet, ids.values())
         assert dict(fleet.ledger.counts()) == effects
+        with fleet.store() as store:
+            assert_accepted_once(ids_of(store), receipts=ids.values(), attempted=fleet.attempted)
+            wait_for("nothing is left", lambda: not left_over(store, fleet.depths))
+        assert_it_added_up(after, fault_at=fleet.fault_at)
         assert_all_is_well(fleet)
         counted = bus(fleet, "store", "recount")
         assert counted.returncode == 0, counted.stdout
+
+
+def all_completed(fleet: Fleet, requests: Iterable[str]) -> None:
+    for request in requests:
+        wait_for(f"the end of {request}", lambda one=request: fleet.state(one) == "completed")  # type: ignore[misc]
 
 
 def wait_until_opened(fleet: Fleet) -> subprocess.CompletedProcess[str]:

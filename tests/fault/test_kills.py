@@ -9,8 +9,9 @@ import pytest
 
 from bus.killpoint import POINTS, KillPoint
 from bus.simulator import Misbehaviour
-from tests.support.installation import Installation, wait_for
+from tests.support.installation import Installation
 from tests.support.ledgers import assert_all_is_well, recounted
+from tests.support.waiting import wait_for
 
 #: Leads a request from its submission to its end, past the point; its outcome.
 Life: TypeAlias = Callable[[Installation, str], str]

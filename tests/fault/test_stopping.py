@@ -10,8 +10,10 @@ import pytest
 
 from bus.client import Client
 from bus.errors import BusError
-from tests.support.installation import PORTAL, SERVICE, Installation, application, wait_for
+from tests.support.demo_workspace import PORTAL, SERVICE, application
+from tests.support.installation import Installation
 from tests.support.ledgers import all_requests, assert_all_is_well
+from tests.support.waiting import wait_for
 
 #: `drain_within` of env/test.yaml, and what an interpreter on a busy machine needs to end.
 DRAIN, MARGIN = 5.0, 5.0

@@ -22,10 +22,14 @@ from bus.brokers.rabbitmq import RabbitBroker
 from bus.client import Client
 from bus.errors import BrokerUnavailableError
 from bus.message.channel import Channel, tasks
-from tests.support.installation import wait_for
+from scripts.compose_file import read
+from scripts.without_docker import Instance, paths
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 AGENCIES = ("commercial_registry", "tax_authority")
+#: Nothing can be written in $1 by the rest, which is a command.
+READ_ONLY = 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"'
 #: Seconds for everything to start, on a machine that is busy with other suites.
 START, STOP = 240.0, 60.0
 
@@ -201,27 +205,54 @@ def test_the_broker_stands_as_the_workspace_wants_it(started: Started) -> None:
     assert (done.returncode, done.stdout) == (0, "No differences.\n"), done.stderr
 
 
-def test_the_store_adds_up(started: Started) -> None:
-    done = _bus(started, "migrate", "store", "recount")
+@pytest.mark.parametrize(
+    ("service", "command"),
+    [
+        ("topology", "topology apply"),
+        ("migrate", "store recount"),
+        ("migrate", "store migrate"),
+        ("gateway", "status"),
+        ("gateway", "failure list"),
+    ],
+)
+def test_a_command_that_the_page_gives_to_a_service_is_carried_out(
+    started: Started, service: str, command: str
+) -> None:
+    done = _bus(started, service, *command.split())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _bus(started: Started, instance: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command in the place of a service that ran once, as ``docker compose run --rm SERVICE bus …`` has it."""
-    settings = {
-        "BUS_ENV": "compose",
-        "BUS_BROKER_URL": started.broker,
-        "BUS_BROKER_MANAGEMENT_URL": f"https://{started.addresses['rabbitmq:15671']}",
-        "BUS_STORE_URL": f"postgresql://bus@{started.addresses['postgres:5432']}/bus",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "bus", *command],
-        cwd=started.folder / instance / "workspace",
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_backup_is_made_and_put_back_only_while_no_role_runs(started: Started, tmp_path: Path) -> None:
+    file = str(tmp_path / "today")
+    made = _bus(started, "migrate", "store", "backup", file)
+    assert made.returncode == 0, made.stdout + made.stderr
+    # It is unpacked and found whole before anybody is asked who else uses the store
+    for command in (["restore", file, "--replace"], ["reconcile", "--reason", "a disk was put back"]):
+        refused = _bus(started, "migrate", "store", *command)
+        assert (refused.returncode, "[store-in-use]" in refused.stderr) == (3, True), refused.stdout + refused.stderr
+
+
+def test_a_journal_in_a_volume_is_declared_restored_only_while_its_host_is_stopped(started: Started) -> None:
+    command = ("agency", "restore", "tax_authority", "--data")
+    here = str(started.folder / "volumes" / "tax-authority" / "bus")
+    refused = _bus(started, _host("tax_authority"), *command, here)
+    assert (refused.returncode, "[data-in-use]" in refused.stderr) == (3, True), refused.stdout + refused.stderr
+
+
+def _bus(started: Started, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command where a service runs, as ``docker compose run --rm`` or ``exec`` has it: on a read-only workspace."""
+    service = next(one for one in read(ROOT) if one.name == name)
+    here = {**started.addresses, **paths(started.folder, name, service)}
+    here["127.0.0.1:8420"] = started.addresses["gateway:8420"]
+    instance = Instance(name=name, service=service, folder=started.folder / name, here=here)
+    workspace = instance.folder / "workspace"
+    walled = [*instance.start(["bus"]).command, *command]
+    if os.geteuid() == 0:
+        # Rights do not hold root back.
+        walled = ["unshare", "--mount", "sh", "-euc", READ_ONLY, "sh", str(workspace), *walled]
+    else:
+        workspace.chmod(0o500)
+    return subprocess.run(walled, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("role", ["relay", "agency:tax_authority"])

@@ -18,7 +18,9 @@ import pytest
 from rich.cells import cell_len
 
 from bus.cli.demo.picture import drawn, shape
-from tests.support.installation import REGISTRY, ROOT, Installation, wait_for
+from tests.support.demo_workspace import REGISTRY, ROOT
+from tests.support.installation import Installation
+from tests.support.waiting import wait_for
 from tests.support.workspaces.copies import copy_of_repository
 
 #: Seconds: three times what it takes on a machine that does other things too.

@@ -24,7 +24,7 @@ from bus.operations.caller import Role
 from bus.operations.registry import OPERATIONS
 from bus.runtime.webhook import FAILING, TOLD_AFTER, Webhook, web
 from tests.browser.desk_rig import desk, submit
-from tests.functional.test_console import Visitor
+from tests.support.desk_visitor import Visitor
 from tests.support.gateway_rig import DESK, NUMBER, PERMIT, PORTAL, PRESS, REGISTRY, Rig, application
 
 HOSTILE = "</bdi><script>alert(1)</script>{{7*7}}%(who)s"

@@ -25,18 +25,8 @@ from bus.operations.caller import Caller, Role
 from bus.operations.operation import Command
 from bus.operations.submission import Submit, submit
 from bus.process.state import OUTCOMES, RequestState
-from tests.support.gateway_rig import (
-    BUSINESS,
-    DESK,
-    PERMIT,
-    PORTAL,
-    Rig,
-    application,
-    business,
-    gateway,
-    permit,
-)
-from tests.support.installation import wait_for
+from tests.support.gateway_rig import BUSINESS, DESK, PERMIT, PORTAL, Rig, application, business, gateway, permit
+from tests.support.waiting import wait_for
 
 STATISTICS = {"Bus-Purpose": "statistics"}
 

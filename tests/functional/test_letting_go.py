@@ -15,8 +15,8 @@ from bus.runtime.hosts import Hosts
 from bus.runtime.loop import Loops
 from bus.runtime.presence import Presence
 from bus.runtime.replies import ReplyConsumer
-from tests.support.installation import wait_for
 from tests.support.runtime_rig import A, RuntimeRig, runtime
+from tests.support.waiting import wait_for
 
 SETTINGS = Settings(dead_after=2 * SECOND, tick_every=SECOND)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bus.simulator import Misbehaviour
-from tests.support.installation import Installation, application
+from tests.support.demo_workspace import application
+from tests.support.installation import Installation
 
 TRADE_NAME = "مخبز القمر الفضي"
 DATA = application(TRADE_NAME)

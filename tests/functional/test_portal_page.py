@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.installation import ROOT, Installation
+from tests.support.demo_workspace import ROOT
+from tests.support.installation import Installation
 
 PAGE = ROOT / "docs" / "portal.md"
 RUN, SHOWN = {"bash", "python"}, {"json", "text"}

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from bus.bench.services import PostgresNode, RabbitNode
-from tests.support.installation import ROOT, wait_for
+from tests.support.demo_workspace import ROOT
+from tests.support.waiting import wait_for
 from tests.support.workspaces.copies import copy_of_repository
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,10 +15,11 @@ from bus.message.identity import request_id
 from bus.message.instant import HOUR
 from bus.ports import Mode
 from bus.process.state import ALIVE, StepState
-from tests.support.installation import PORTAL, REGISTRY, SERVICE, application, wait_for
+from tests.support.demo_workspace import PORTAL, REGISTRY, SERVICE, application
 from tests.support.installation_inside import InsideInstallation
 from tests.support.ledgers import all_requests, doubled, wrong_effects
 from tests.support.restored import RestoredInstallation, run_store
+from tests.support.waiting import wait_for
 
 #: Submitted while the backup is taken, and after it.
 CROWD = 10

@@ -25,8 +25,9 @@ from bus.cli.greeting import at_work
 from bus.errors import BrokerUnavailableError, ConfigurationError, StoreUnavailableError
 from bus.ports import Broker
 from tests.conformance.store_postgres_place import PostgresPlace, emptied, place
-from tests.support.installation import PATIENCE, REGISTRY, ROOT, wait_for
+from tests.support.demo_workspace import REGISTRY, ROOT
 from tests.support.proxy import Weather, proxy
+from tests.support.waiting import PATIENCE, wait_for
 from tests.support.workspaces.copies import copy_of_repository
 
 __all__ = ["emptied", "place"]

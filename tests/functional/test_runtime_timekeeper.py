@@ -151,8 +151,9 @@ def test_timers_that_may_not_fire_hide_none_of_those_that_may(tmp_path: Path) ->
     with runtime(tmp_path) as rig:
         rig.admit(*AGENCIES[1:])
         rig.submit(*(f"r{number}" for number in range(250)))
-        rig.sql("UPDATE step SET answer_at = 1 WHERE state = 'dispatched'")
+        rig.sql("UPDATE step SET state = 'dispatched', answer_at = 1 WHERE state IN ('ready', 'dispatched')")
         rig.sql("UPDATE request SET due = 1")
+        assert len(rig.store.due(1, 1_000)) == 250
         # and one whose next try is due, the last of all
         rig.admit(A)
         (request,) = rig.submit("last")

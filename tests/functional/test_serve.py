@@ -15,7 +15,9 @@ import pytest
 
 from bus.bootstrap import installation_secret, write_once
 from bus.errors import ConfigurationError
-from tests.support.installation import PATIENCE, ROOT, Installation
+from tests.support.demo_workspace import ROOT
+from tests.support.installation import Installation
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from bus.bootstrap import open_store
 from bus.errors import ConfigurationError, TransientError
 from bus.gateway.server import address_of, is_loopback, listen
 from bus.operations.caller import Role, mint_token
-from tests.support.installation import PATIENCE, ROOT, wait_for
+from tests.support.demo_workspace import ROOT
+from tests.support.waiting import PATIENCE, wait_for
 from tests.support.workspaces.copies import copy_of_repository
 
 

@@ -28,6 +28,7 @@ from bus.bench.services import (
     rabbit_programs,
 )
 from bus.bench.services import redis as redis_service
+from bus.bench.services.network import Network
 from tests.support.services import Vhost
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +254,7 @@ def test_a_service_that_is_not_installed_is_told_with_the_mend(tmp_path: Path, m
         partial(rabbit_programs.find, "debian"),
         postgres.find,
         redis_service.find,
+        partial(Network, tmp_path, 3),
     )
     try:
         for find in finds:
@@ -304,6 +306,16 @@ def test_who_is_not_root_is_told_the_command_that_installs_the_services(tmp_path
     assert told.returncode == 2
     assert told.stderr.endswith("Mend it with this command, then run make again:\n  sudo scripts/services\n")
     assert not (tmp_path / "none").exists()
+
+
+def test_who_is_not_root_is_told_each_package_that_the_tests_need_and_the_machine_lacks(tmp_path: Path) -> None:
+    # Given a machine without the program that makes the networks of clusters, and somebody who is not root there
+    tools = {"id": "echo 1000", "dpkg-query": 'case "$*" in *iproute2*) exit 1 ;; esac; exec /usr/bin/dpkg-query "$@"'}
+    for name, does in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    told = run_services({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (told.returncode, told.stderr.splitlines()[0]) == (2, "Missing for the tests: iproute2.")
 
 
 def test_installing_what_is_there_changes_nothing_and_prints_the_versions() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
@@ -193,6 +196,22 @@ def test_a_backup_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(TransientError):
         write_backup(folder / "one", engine="sqlite", dump=breaks, secret=b"s", installation="i", now=0)
     assert list(folder.iterdir()) == []
+
+
+def test_a_backup_that_finds_no_room_to_be_unpacked_is_named_and_changes_nothing(data: Path, tmp_path: Path) -> None:
+    backup = back_up(data, tmp_path / "backup")
+    before = files_of(data)
+    # A limit on the size of files stands for the end of the disk.
+    limit, most = 64 * 1024, resource.RLIM_INFINITY
+    script = (
+        "import resource, signal, sys; from bus.cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {most})); sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "store", "restore", str(backup), "--data", str(data), "--replace"]
+    done = subprocess.run([*command, "--workspace", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    assert f"cannot be unpacked in {data}: File too large." in done.stderr
+    assert files_of(data) == before
 
 
 def test_the_store_is_opened_once_by_a_person_with_a_reason(data: Path, tmp_path: Path) -> None:

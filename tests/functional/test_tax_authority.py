@@ -15,7 +15,9 @@ import pytest
 from adapters.tax_authority.simulator import Simulator
 from bus.bootstrap import simulator_folder
 from bus.simulator import Control, Ledger, Misbehaviour
-from tests.support.installation import ROOT, SERVICE, Installation, application, wait_for
+from tests.support.demo_workspace import ROOT, SERVICE, application
+from tests.support.installation import Installation
+from tests.support.waiting import wait_for
 
 TAX = "tax_authority"
 ISSUE, CANCEL = "clearance.issue.v1", "clearance.cancel.v1"

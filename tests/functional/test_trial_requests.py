@@ -8,7 +8,9 @@ import pytest
 
 from bus.bootstrap import simulator_folder
 from bus.simulator import Ledger
-from tests.support.installation import REGISTRY, SERVICE, Installation, application, wait_for
+from tests.support.demo_workspace import REGISTRY, SERVICE, application
+from tests.support.installation import Installation
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.timeout(120)

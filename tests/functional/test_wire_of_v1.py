@@ -19,6 +19,7 @@ from bus.bench import fanout
 from bus.message import channel
 from bus.message.envelope import decode
 from bus.message.identity import interaction_id
+from bus.message.instant import to_rfc3339
 from bus.message.replies import reply_from_message
 from bus.message.reply import Completed
 from bus.ports import Consumer, Incoming, Outgoing
@@ -102,7 +103,7 @@ class HostOfV1:
     def myself(self) -> Event:
         source = f"/agency/{self.agency}"
         about = {"provider": self.agency, "journalid": self.journal, "journalseq": self.seq}
-        return {"id": str(uuid4()), "source": source, **about}
+        return {"id": str(uuid4()), "source": source, "time": to_rfc3339(self.rig.store.now()), **about}
 
     def say(self, body: bytes) -> None:
         event = json.loads(body)

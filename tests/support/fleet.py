@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 from bus.bench.services import PostgresNode, RabbitNode
 from bus.bootstrap import load_workspace
-from bus.client import Client
-from bus.errors import BusError, TransientError
+from bus.errors import BusError
+from bus.message.identity import request_id
 from bus.ports import Store
-from bus.process.state import OUTCOMES, RequestState
 from bus.stores.postgres import PostgresStore, migrate
-from tests.support.installation import (
-    ALWAYS_FREE,
-    PORTAL,
-    REGISTRY,
-    ROOT,
-    SERVICE,
-    Installation,
-    StuckError,
-    application,
-    wait_for,
-)
+from tests.support.demo_workspace import ALWAYS_FREE, PORTAL, REGISTRY, ROOT
+from tests.support.installation import Installation
+from tests.support.waiting import StuckError, wait_for
 
 #: Process -> its roles. Two process managers, because every rule must hold for several.
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -45,6 +35,29 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }
 #: Of the bus alone.
 VHOST = "bus"
+
+#: What waits or is held in the quorum queues of the vhost, asked of those that lead them: what `list_queues` and the
+#: management API say of them is some seconds old. It waits a while for a moment in which nothing does, because the
+#: signs of life of the bus pass all the time.
+_DEPTHS = """
+Asked = fun(Q) ->
+    case ra:leader_query(amqqueue:get_pid(Q), {rabbit_fifo, query_messages_total, []}) of
+        {ok, {_, Count}, _} -> Count;
+        _ -> -1
+    end
+end,
+Look = fun() ->
+    [{Name, Count} || Q <- rabbit_amqqueue:list(<<"%s">>), amqqueue:get_type(Q) =:= rabbit_quorum_queue,
+        {resource, _, queue, Name} <- [amqqueue:get_name(Q)], Count <- [Asked(Q)], Count =/= 0]
+end,
+Wait = fun Again(Times) ->
+    case Look() of
+        Found when Found =:= []; Times =:= 0 -> Found;
+        _ -> timer:sleep(50), Again(Times - 1)
+    end
+end,
+Wait(40).
+"""
 
 
 class Fleet(Installation):
@@ -79,6 +92,10 @@ class Fleet(Installation):
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         #: Process -> what stands in its environment besides, from its next start on.
         self.environments: dict[str, Mapping[str, str]] = {}
+        #: The ids of all requests that anybody tried to submit.
+        self.attempted: set[str] = set()
+        #: When the last fault began, on the monotonic clock.
+        self.fault_at = 0.0
         self._write_environment()
         applied = self.topology("apply")
         assert applied.returncode == 0, applied.stdout + applied.stderr
@@ -130,6 +147,7 @@ class Fleet(Installation):
 
     def delete(self, what: str, channel: str) -> None:
         """Take an exchange, a queue or the binding of the two away."""
+        self.fault_begins()
         api = f"/api/{what}s/{VHOST}"
         if what == "binding":
             for one in self.rabbit.admin.ask("GET", f"/api/bindings/{VHOST}/e/{channel}/q/{channel}"):
@@ -144,15 +162,29 @@ class Fleet(Installation):
         admin.ask("PUT", f"/api/users/{admin.user}", tags)
 
     def depths(self) -> dict[str, int]:
-        """What waits or is held in the channels, where anything does."""
-        lines = self.rabbit.ctl("list_queues", "-p", VHOST, "name", "messages", "--silent", "--no-table-headers")
-        pairs = (line.split() for line in lines.splitlines())
-        return {name: int(count) for name, count in pairs if int(count)}
+        """What waits or is held in the channels, where anything does; -1 where that cannot be told."""
+        found = self.rabbit.ctl("eval", _DEPTHS % VHOST)
+        return {name: int(count) for name, count in re.findall(r'<<"([^"]+)">>,\s*(-?\d+)', found)}
 
     @property
     def secret(self) -> bytes:
         """Of the installation."""
         return bytes.fromhex((self.workspace / "secrets" / "installation").read_text(encoding="ascii"))
+
+    def attempt(self, key: str, name: str = PORTAL) -> str:
+        """Somebody is about to submit under this key, whatever comes of it: the id that the request then has."""
+        request = request_id(self.secret, name, key)
+        self.attempted.add(request)
+        return request
+
+    def submit(self, key: str, *, premises: bool = True, name: str = ALWAYS_FREE) -> str:
+        """Submit until there is a receipt, always under the same key; the request's id."""
+        self.attempt(key)
+        return super().submit(key, premises=premises, name=name)
+
+    def fault_begins(self) -> None:
+        """Something is done to the fleet now: the counts must be looked at after this."""
+        self.fault_at = time.monotonic()
 
     # --- living and dying -------------------------------------------------------------------------------------------
 
@@ -220,11 +252,14 @@ class Fleet(Installation):
 
     def signal_one(self, name: str, number: signal.Signals) -> None:
         """To the whole group: a role's stand-ins die with it."""
+        if number is not signal.SIGCONT:
+            self.fault_begins()
         with suppress(ProcessLookupError):
             os.killpg(self.processes[name].pid, number)
 
     def stop_one(self, name: str, within: float = 20.0) -> int:
         """Tell one to stop; its exit code."""
+        self.fault_begins()
         self.processes[name].send_signal(signal.SIGTERM)
         return self.processes[name].wait(within)
 
@@ -236,6 +271,7 @@ class Fleet(Installation):
             if code != -signal.SIGKILL:
                 raise StuckError(f"{name} ended by itself with {code}; {self.last_words()}")
             self.deaths += 1
+            self.fault_begins()
             for point in self.after_deaths.popleft() if self.after_deaths else ():
                 self.arm(point)
             self.start_one(name)
@@ -262,131 +298,13 @@ class Fleet(Installation):
         return bool(load_workspace(self.workspace, "test"))
 
 
-class Load:
-    """Submits at a rate from threads of its own, always with a key, and watches that the counts add up meanwhile."""
-
-    def __init__(self, fleet: Fleet, *, rate: float = 15.0, clients: int = 3) -> None:
-        self._fleet = fleet
-        self._every = clients / rate
-        self._clients = clients
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-        #: Request ids with a receipt.
-        self.accepted: list[str] = []
-        #: Code of what was told to clients that got none.
-        self.refused: Counter[str] = Counter()
-        #: What the sampler found to be wrong.
-        self.wrong: list[str] = []
-        self.samples = 0
-
-    def __enter__(self) -> Self:
-        bodies = [self._sample, *([self._submit] * self._clients)]
-        self._threads = [threading.Thread(target=body, daemon=True) for body in bodies]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """No more submissions; what was submitted goes on."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def wait_for(self, count: int) -> None:
-        """Until so many more have a receipt."""
-        until = len(self.accepted) + count
-        wait_for(f"{count} more receipts", lambda: len(self.accepted) >= until)
-
-    def _submit(self) -> None:
-        client: Client | None = None
-        while not self._stop.wait(self._every):
-            key = uuid4().hex
-            # Until there is a receipt or it ends: an answer that was lost is asked for again under the same key.
-            while not self._stop.is_set():
-                try:
-                    client = client or self._client()
-                    receipt = client.submit(SERVICE, application(ALWAYS_FREE, premises=False), key=key)
-                except (TransientError, OSError) as error:
-                    with self._lock:
-                        self.refused[getattr(error, "code", type(error).__name__)] += 1
-                    if client is not None:
-                        client.close()
-                        client = None
-                    time.sleep(0.2)
-                else:
-                    with self._lock:
-                        self.accepted.append(str(receipt["request_id"]))
-                    break
-        if client is not None:
-            client.close()
-
-    def _client(self) -> Client:
-        url = (self._fleet.data / "url").read_text(encoding="utf-8").strip()
-        token = (self._fleet.data / "token").read_text(encoding="utf-8").strip()
-        return Client(url, token, agency=PORTAL)
-
-    def _sample(self) -> None:
-        with self._fleet.store() as store:
-            while not self._stop.wait(0.2):
-                with suppress(TransientError):
-                    # Accepted is read twice: what comes in between must not look like a loss.
-                    before, totals, after = store.accepted(), store.totals(), store.accepted()
-                    self.samples += 1
-                    if not before <= sum(totals.values()) <= after:
-                        self.wrong.append(f"accepted {before}..{after}, and {dict(totals)}")
-
-
-def wait_until_flowing(fleet: Fleet, many: int = 20, within: float = 60.0) -> None:
-    """Wait until so many more requests are completed."""
-
-    def completed() -> int:
-        with suppress(TransientError), fleet.store() as store:
-            return store.totals()[RequestState.COMPLETED]
-        return 0
-
-    until = wait_for("one is completed", completed, within) + many
-    wait_for(f"{many} more are completed", lambda: completed() >= until, within)
-
-
-def all_end(fleet: Fleet, load: Load, *, within: float = 90.0) -> Counter[str]:
-    """Wait until every request with a receipt has ended, reviving what was killed; how they ended."""
-
-    def ended() -> bool:
-        fleet.revive()
-        with suppress(TransientError), fleet.store() as store:
-            totals = store.totals()
-            return not (totals[RequestState.OPEN] or totals[RequestState.CLOSING])
-        return False
-
-    load.stop()
-    try:
-        wait_for("the end of every request", ended, within)
-    except StuckError as error:
-        with fleet.store() as store:
-            first = store.requests(consumer=None, states=(RequestState.OPEN, RequestState.CLOSING), after=0, most=1)
-        told = fleet.told(first[0].request_id) if first else ""
-        raise StuckError(f"{error}\n{told}\n{fleet.last_words()}") from None
-    with fleet.store() as store:
-        states = [request.state for id_ in load.accepted if (request := store.request(id_)) is not None]
-        totals = store.totals()
-    assert len(states) == len(load.accepted), f"{len(load.accepted) - len(states)} with a receipt are not in the store"
-    assert sum(totals[state] for state in OUTCOMES) >= len(states)
-    assert not load.wrong, load.wrong[:3]
-    assert load.samples, "nobody looked whether the counts add up"
-    return Counter(str(state) for state in states)
-
-
 @contextmanager
-def fleet_on(folder: Path, **more: Any) -> Iterator[Fleet]:
-    """A fleet on a RabbitMQ and a PostgreSQL of its own."""
+def fleet_on(folder: Path, kind: type[Fleet] = Fleet, **more: Any) -> Iterator[Fleet]:
+    """A fleet of that kind on a RabbitMQ and a PostgreSQL of its own."""
     with RabbitNode(folder / "rabbit") as rabbit, PostgresNode(folder / "postgres") as postgres:
         rabbit.admin.make_vhost(VHOST)
         (folder / "fleet").mkdir()
-        with Fleet(folder / "fleet", rabbit, postgres, **more) as fleet:
+        with kind(folder / "fleet", rabbit, postgres, **more) as fleet:
             yield fleet
 
 

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 PORTAL, PRESS = "one_stop_shop", "press_office"
 DESK, REGISTRY, TAX = "municipality", "commercial_registry", "tax_authority"
 BUSINESS, PERMIT = "open-business.v1", "permit-site.v1"
+#: A purpose that both consumers have.
+STATISTICS = "statistics"
 NUMBER, NAME = "29801011234567", "منى الشريف"
 JOURNAL = "6f1c1d0e-6d5f-4a34-9a59-0d8f8f7f8a11"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,20 @@ class Rig(Messages):
 
 def other_uuid(name: str) -> str:
     return str(uuid5(UUID(int=0), name))
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Rig]:
+    """A rig whose host is admitted, for the life of the ``with``."""
+    rig = Rig(folder)
+    rig.start()
+    yield rig
+    rig.legacy.released.set()
+    rig.host.close()
+    rig.journal.close()
+
+
+def code_of(reply: object) -> tuple[str, Effect]:
+    """What a failure says: its code, and its effect."""
+    assert isinstance(reply, Failed), reply
+    return reply.code, reply.effect

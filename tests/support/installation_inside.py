@@ -19,7 +19,8 @@ from bus.operations.caller import Role, mint_token
 from bus.ports import Broker, Confirmation, Consumer, Delivery, Outgoing, Publisher, Told
 from bus.runtime.host import AgencyHost
 from bus.stores.sqlite import SqliteStore
-from tests.support.installation import QUERYABLE, REGISTRY, Installation
+from tests.support.demo_workspace import QUERYABLE, REGISTRY
+from tests.support.installation import Installation
 
 #: What a meddler must leave alone, or nobody would be admitted and no deadline could ever be decided.
 _SIGNS = {MessageType.TICK, MessageType.HOST_ALIVE, MessageType.HOST_STARTED, MessageType.HOST_ADMITTED}

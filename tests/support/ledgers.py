@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bus.message.identity import interaction_id, reference
+from bus.ports import Store
 from bus.process.state import ALIVE, Request, Step, StepState
 from bus.simulator import Ledger
-from bus.stores.sqlite import SqliteStore
-from tests.support.installation import REGISTRY, ROOT, Installation
+from tests.support.demo_workspace import REGISTRY, ROOT
+from tests.support.installation import Installation
 
 #: A page of the store.
 _PAGE = 500
 
 
-def all_requests(store: SqliteStore) -> list[Request]:
+def all_requests(store: Store) -> list[Request]:
     """Every request that was ever accepted."""
     found: list[Request] = []
     after = 0
@@ -69,19 +70,24 @@ def assert_all_is_well(bus: Installation, *, parked: int = 0) -> None:
     with bus.store() as store:
         requests, wrong = all_requests(store), store.recount()
     assert requests, "nothing was accepted: the test proves nothing"
-    twice, strange = doubled(bus.ledger), sorted(set(bus.ledger.counts()) - known_references(requests))
-    disagree = wrong_effects(requests, bus.ledger.counts())
     alive = [request for request in requests if request.state in ALIVE]
     lost = [request.id for request in alive if not request.parked]
     untold = [request.id for request in alive if request.id not in failed]
     # pytest explains no assertion outside of test files, so each says itself what it found.
     assert not wrong, f"the store does not add up: {wrong}"
-    assert not twice, f"done more than once: {twice}"
-    assert not strange, f"effects that belong to no step: {strange}"
-    assert not disagree, f"store and ledger disagree: {disagree}"
+    assert_ledger_agrees(bus.ledger, requests)
     assert not lost, f"neither ended nor visibly waiting: {lost}"
     assert not untold, f"waiting for a person, and nobody is told: {untold}"
     assert len(alive) == parked, f"{len(alive)} requests wait for a person, not {parked}"
+
+
+def assert_ledger_agrees(ledger: Ledger, requests: Sequence[Request], agency: str = REGISTRY) -> None:
+    """Each effect belongs to a step and happened once, and each step of the agency says of it what the ledger says."""
+    twice, counts = doubled(ledger), ledger.counts()
+    strange, disagree = sorted(set(counts) - known_references(requests)), wrong_effects(requests, counts, agency)
+    assert not twice, f"done more than once: {twice}"
+    assert not strange, f"effects that belong to no step: {strange}"
+    assert not disagree, f"store and ledger disagree: {disagree}"
 
 
 def known_references(requests: Iterable[Request]) -> set[str]:

@@ -33,6 +33,7 @@ OTHER = StepKey(step="other")
 #: Who gives a command, and why.
 BY: Mapping[str, Any] = {"actor": "operator-1", "reason": "asked by phone"}
 BACK = StepKey(step="main", kind=Kind.COMPENSATION)
+CLOSED = RequestState.CLOSING
 WORDS = Text(en="Words.", ar="كلمات.")
 
 #: The effect that a row in this state usually has.
@@ -121,6 +122,21 @@ def row(state: str, key: StepKey = MAIN, **changes: Any) -> Step:
     if state == "returned":
         fields |= {"asked": ("/deed",)}
     return Step(key=key, **fields | changes)
+
+
+def named(name: str, key: StepKey = MAIN) -> Step:
+    """The row that a table names: a state, or a state and what is special about it."""
+    state, _, special = name.partition("-")
+    specials: dict[str, dict[str, Any]] = {
+        "": {},
+        "unsent": {"sent_edit": None, "first_sent": None, "edit": 0, "superseded": None},
+        "new": {"edit": 1, "sent_edit": 0},
+        "doubt": {"effect": Effect.UNKNOWN},
+        "done": {"effect": Effect.DONE},
+        "none": {"effect": Effect.NONE},
+        "poisoned": {"reason": "poison"},
+    }
+    return row(state, key, **specials[special])
 
 
 def request(*rows: Step, state: RequestState = RequestState.OPEN, **changes: Any) -> Request:

@@ -1,57 +1,36 @@
 """A whole installation in one thread with a simulated clock: the brain, the agencies, and a network that is no help.
 
 The shell of this world is as small as it can be: it writes facts, turns due timers into events while replies can be
-heard, dispatches, and builds what is sent. Everything that the brain promises is checked after each event.
+heard, dispatches, and builds what is sent. What the brain promises is checked after each event: `process_promises`.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 
 from bus.audit.fact import Fact, chain
-from bus.config import Settings
-from bus.message import identity
 from bus.message.instant import Instant
-from bus.message.reply import Completed, Effect, Failed, Refused, Reply, Unknown
-from bus.process.closing import meet_each, nothing_waits, settle
+from bus.message.reply import Completed, Reply
 from bus.process.decide import accept, decide
 from bus.process.decision import Decision, ResendTask, SendQuery, SendWithdrawal, TellEnd
 from bus.process.definition import Definition, StepDefinition
-from bus.process.draft import Draft
-from bus.process.event import AskedAgain, Dispatched, Event, Replied, Submitted, TerminateAsked, Timer, TimerFired
+from bus.process.event import AskedAgain, Dispatched, Event, Replied, Submitted, Timer, TimerFired
 from bus.process.evolve import replay
 from bus.process.rows import NewRow, is_plain, sources
-from bus.process.state import ALIVE, FINAL, OUTCOMES, Kind, Request, RequestState, Step, StepKey, StepState
-from bus.process.wire import operation_of
+from bus.process.state import OUTCOMES, Kind, Request, Step, StepKey, StepState
 from bus.receiver.ask import Ask, Asked
 from bus.receiver.row import JournalIdentity
+from tests.support import process_promises
+from tests.support.process_case import SETTINGS, Case
 from tests.support.process_host import Answer, Host
 
-SETTINGS = Settings()
-interaction_id = lru_cache(maxsize=4096)(identity.interaction_id)
 #: Timers that end or doubt something because nothing was heard.
 NEED_HEARING = frozenset({"answer", "ask", "deadline"})
 REQUEST_TIMERS: tuple[Timer, ...] = ("warn", "deadline")
 STEP_TIMERS: tuple[Timer, ...] = ("answer", "ask", "next", "deadline", "until")
-
-
-@dataclass(slots=True)
-class Case:
-    """One request, with all that was ever written and told about it."""
-
-    definition: Definition
-    request: Request
-    facts: list[Fact] = field(default_factory=list)
-    ends: list[RequestState] = field(default_factory=list)
-    #: Digests of the lasting answers that were ever put before the brain, by row and kind.
-    said: set[tuple[StepKey, str, str]] = field(default_factory=set)
-    #: Rows about which somebody lied: the ground truth need not agree with them.
-    lied: set[str] = field(default_factory=set)
-    tasks: dict[int, Asked] = field(default_factory=dict)
 
 
 class World:
@@ -161,7 +140,7 @@ class World:
         if self.asks_only:
             told = [send for send in decision.sends if isinstance(send, ResendTask | SendWithdrawal)]
             assert not told, "a restored store sent more than look-ups"
-        self._check_decision(case, before, event, decision)
+        process_promises.check_decision(case, before, event, decision, self.now, asks_only=self.asks_only)
         head = case.facts[-1].hash if case.facts else before.head
         facts = chain(decision.facts, head)
         case.facts += facts
@@ -193,25 +172,9 @@ class World:
         self.to_host.append((case.request.steps[key].agency, self._asked(case, key, ask)))
 
     def _asked(self, case: Case, key: StepKey, ask: Ask) -> Asked:
-        request, step = case.request, case.request.steps[key]
-        assert step.journal_id is not None, "a provider cannot judge this without the journal of the first dispatch"
-        assert step.first_sent is not None
-        operation = operation_of(case.definition, key)
-        self.hosts[step.agency].operations[request.interaction(key)] = operation
-        old = step.superseded
-        return Asked(
-            ask=ask,
-            interaction_id=request.interaction(key),
-            attempt=step.attempt,
-            operation=operation,
-            journal_id=step.journal_id,
-            first_sent=step.first_sent,
-            expires_at=step.expires_at if ask is Ask.TASK else None,
-            supersedes=None
-            if old is None or ask is not Ask.TASK
-            else interaction_id(request.id, key.step, key.item, key.kind, old.edit),
-            data_hash=f"{key}/{step.input_id}".encode() if ask is Ask.TASK else None,
-        )
+        asked = case.asked(key, ask)
+        self.hosts[case.request.steps[key].agency].operations[asked.interaction_id] = asked.operation
+        return asked
 
     # --- the shell ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +237,7 @@ class World:
     def reply(self, agency: str, answer: Answer, *, lie: bool = False) -> None:
         """One reply comes to the bus."""
         for request_id, case in self.cases.items():
-            key = self._key_of(case, agency, answer.interaction_id)
+            key = case.key_of(agency, answer.interaction_id)
             if key is not None:
                 number = self.number()
                 event = Replied(
@@ -285,9 +248,7 @@ class World:
                     message_id=f"reply-{number}",
                     payload_id=number,
                     digest=answer.digest,
-                    conditions=dict.fromkeys(self._conditions(case, key), True)
-                    if isinstance(answer.reply, Completed)
-                    else {},
+                    conditions=dict.fromkeys(case.conditions(key), True) if isinstance(answer.reply, Completed) else {},
                     rows=self.rows_after(case, key) if isinstance(answer.reply, Completed) else (),
                 )
                 self.note(case, key, answer.reply, answer.digest)
@@ -306,23 +267,6 @@ class World:
     def note(case: Case, key: StepKey, reply: Reply, digest: str) -> None:
         """Remember what was said: only that can settle a row."""
         case.said.add((key, type(reply).__name__, digest))
-
-    @staticmethod
-    def _conditions(case: Case, key: StepKey) -> list[str]:
-        return [
-            step.name
-            for step in case.definition.steps.values()
-            if step.when is not None and step.when.path.root == "steps" and step.when.path.step == key.step
-        ]
-
-    @staticmethod
-    def _key_of(case: Case, agency: str, wanted: str) -> StepKey | None:
-        for key, step in case.request.steps.items():
-            if step.agency == agency:
-                for edit in range(max(step.edit, step.sent_edit or 0) + 1):
-                    if interaction_id(case.request.id, key.step, key.item, key.kind, edit) == wanted:
-                        return key
-        return None
 
     def restart_bus(self) -> None:
         """The process is gone: each request is what its facts, read back from the store, say."""
@@ -349,159 +293,10 @@ class World:
         """A person looked and lets the bus go on."""
         self.asks_only = False
 
-    # --- promises ----------------------------------------------------------------------------------------------------
-
-    def _check_decision(self, case: Case, before: Request, event: Event, decision: Decision) -> None:
-        after = decision.request
-        versions = [fact.version for fact in decision.facts]
-        assert versions == list(range(before.version + 1, after.version + 1)), "facts are not contiguous"
-        assert replay(before, decision.facts) == after, "the facts do not give the state"
-        again = Draft(after, event, self.now, case.definition, SETTINGS, asks_only=self.asks_only)
-        settle(again)
-        assert not again.facts, "something that follows was left undone"
-        if again.open and nothing_waits(again):
-            meet_each(again)
-            assert not again.facts, "something waited where nothing was thought to wait"
-        if before.state in OUTCOMES:
-            assert (after.state, after.ended_at) == (before.state, before.ended_at), "an outcome changed"
-        for key, step in after.steps.items():
-            old = before.steps.get(key)
-            if old is not step:
-                self._check_row(case, after, event, old, step)
-        if before.state in ALIVE and after.state in OUTCOMES and not isinstance(event, TerminateAsked):
-            assert over(after), "a request ended before all was over"
-        if after.state in {RequestState.COMPLETED, RequestState.PARTIALLY_FULFILLED}:
-            known = {key.step for key in after.steps}
-            assert known == set(case.definition.steps), "a request ended before all its steps were known"
-        if before.state is not RequestState.OPEN:
-            tasks = [send for send in decision.sends if isinstance(send, ResendTask) and send.step.kind is Kind.TASK]
-            assert not tasks, "a task was sent again while closing"
-
-    def _check_row(self, case: Case, after: Request, event: Event, old: Step | None, new: Step) -> None:
-        was = old.state if old is not None else StepState.WAITING
-        moved = new.state is not was
-        if moved and new.state is StepState.DISPATCHED:
-            assert was is StepState.READY, "only what is ready leaves"
-        if moved and new.key.kind is Kind.TASK and new.state in {StepState.READY, StepState.DISPATCHED}:
-            assert after.state is RequestState.OPEN, "a task is wanted while closing"
-        if moved and new.key.kind is Kind.TASK and (was, new.state) == (StepState.WAITING, StepState.READY):
-            for need in case.definition.steps[new.key.step].needs:
-                assert self._met(case, after, need), f"{new.key.step} is ready before {need}"
-        if moved and new.state in {StepState.SUCCEEDED, StepState.REFUSED}:
-            self._check_settled(case, new)
-        if moved and old is not None and isinstance(event, Replied):
-            self._check_moved_by_reply(case, after, event, old, new)
-        if new.reason == "deadline" and (old is None or old.reason != "deadline"):
-            self._check_ended_by_time(event, old, new)
-
-    @staticmethod
-    def _check_moved_by_reply(case: Case, after: Request, event: Replied, old: Step, new: Step) -> None:
-        key, reply = new.key, event.reply
-        mine = event.interaction_id == interaction_id(after.id, key.step, key.item, key.kind, old.edit)
-        if mine and event.attempt < old.attempt:
-            assert isinstance(reply, Completed | Refused), "what an older attempt did not settle moved its step"
-        unsure = isinstance(reply, Unknown) or (isinstance(reply, Failed) and reply.effect is Effect.UNKNOWN)
-        if mine and unsure and old.state is StepState.UNKNOWN and new.state is StepState.READY:
-            definition = case.definition.steps[key.step]
-            back = definition.compensate if key.kind is Kind.COMPENSATION else None
-            kind = (back or definition).repeat.kind
-            assert kind in {"safe", "idempotent"}, f"{kind} was run again in doubt"
-
-    @staticmethod
-    def _check_ended_by_time(event: Event, old: Step | None, new: Step) -> None:
-        heard = isinstance(event, Replied) or (isinstance(event, TimerFired) and event.timer == "deadline")
-        assert heard, "a deadline ended a step without proof that its replies were heard"
-        told = isinstance(event, Replied) and isinstance(event.reply, Failed) and event.reply.effect is Effect.NONE
-        was_none = old is None or old.effect is Effect.NONE
-        assert new.effect is not Effect.NONE or was_none or told, "time alone said that nothing had happened"
-
-    @staticmethod
-    def _check_settled(case: Case, step: Step) -> None:
-        if step.output_id is None:
-            assert step.state is StepState.REFUSED
-            assert step.reason in {"not_supplemented", "deadline"}
-            return
-        kinds = {"Refused"} if step.state is StepState.REFUSED else {"Completed"}
-        if step.key.kind is Kind.COMPENSATION:
-            kinds = {"Completed", "Failed"}  # that it is done is enough: nobody reads its answer
-        said = {kind for key, kind, digest in case.said if key == step.key and digest == step.output_digest}
-        assert said & kinds, f"{step.key.step} is {step.state} and nobody said so"
-
-    @staticmethod
-    def _met(case: Case, request: Request, need: str) -> bool:
-        rows = [row for key, row in request.steps.items() if key.step == need and key.kind is Kind.TASK]
-        return bool(rows) and all(World._is_met(row, case.definition.steps[need]) for row in rows)
-
-    @staticmethod
-    def _is_met(step: Step, definition: StepDefinition) -> bool:
-        if step.state in {StepState.SUCCEEDED, StepState.SKIPPED, StepState.EXPIRED}:
-            return True
-        if step.state is StepState.REFUSED and definition.on_refused == "continue":
-            return True
-        after_deadline = step.state is StepState.PARKED and step.clock_left == 0
-        return definition.optional and (step.state in FINAL or after_deadline)
-
     def check(self) -> None:
         """What holds at every instant."""
-        states = Counter(case.request.state for case in self.cases.values())
-        ended = sum(states[state] for state in OUTCOMES)
-        assert len(self.cases) == states[RequestState.OPEN] + states[RequestState.CLOSING] + ended
-        for case in self.cases.values():
-            request = case.request
-            assert request.version == len(case.facts)
-            assert [fact.version for fact in case.facts] == list(range(1, len(case.facts) + 1))
-            assert case.ends == ([request.state] if request.state in OUTCOMES else []), "not exactly one result"
-            assert request.state not in ALIVE or is_moving_or_seen(request), "a request hangs where nobody sees it"
-            self._check_effects(case)
-            self._check_compensated(case)
-
-    @staticmethod
-    def _check_compensated(case: Case) -> None:
-        done = {
-            (fact.step, fact.item)
-            for fact in case.facts
-            if fact.changes.get("effect") == Effect.DONE and fact.step_kind == "task"
-        }
-        taken_back = {(key.step, key.item) for key in case.request.steps if key.kind is Kind.COMPENSATION}
-        assert taken_back <= done, "what was never done is taken back"
-
-    def _check_effects(self, case: Case) -> None:
-        for key, step in case.request.steps.items():
-            if step.desk or not step.agency:
-                continue
-            definition = case.definition.steps[key.step]
-            compensation = definition.compensate
-            repeat = compensation.repeat if key.kind is Kind.COMPENSATION and compensation else definition.repeat
-            ledger = self.hosts[step.agency].ledger
-            edits = [
-                ledger[interaction_id(case.request.id, key.step, key.item, key.kind, edit)]
-                for edit in range(max(step.edit, step.sent_edit or 0) + 1)
-            ]
-            if repeat.kind not in {"safe", "idempotent"}:
-                assert max(edits) <= 1, f"{key} had its effect {max(edits)} times"
-                assert sum(edits) <= 1 or key.step in case.lied, f"two edits of {key} had an effect"
-            # Without lies, lost journals and lost stores "none" is the truth, whoever edited, withdrew or lost what.
-            sure = not (self.journal_lost or self.restored)
-            if step.effect is Effect.NONE and sure and key.step not in case.lied:
-                assert not sum(edits), f"{key} is {step.state} as if nothing had happened"
-
-
-def is_moving_or_seen(request: Request) -> bool:
-    """Whether a timer will move it, the dispatcher has it, or somebody sees that it waits for them."""
-    if request.due is not None:
-        return True
-    visible = {StepState.PARKED, StepState.RETURNED, StepState.READY}
-    return any(
-        step.state in visible or (step.desk and step.state is StepState.DISPATCHED) for step in request.steps.values()
-    )
-
-
-def over(request: Request) -> bool:
-    """Whether nothing of it is left to do."""
-    return request.state in OUTCOMES and all(
-        step.state in FINAL or (key.kind is Kind.COMPENSATION and step.state is StepState.PARKED)
-        for key, step in request.steps.items()
-    )
+        sure = not (self.journal_lost or self.restored)
+        process_promises.check(self.cases.values(), self.hosts, sure=sure)
 
 
 def next_due(world: World) -> Instant | None:

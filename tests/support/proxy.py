@@ -24,8 +24,14 @@ class Weather(StrEnum):
     STALLED = "stalled"
     #: It passes them on late.
     SLOW = "slow"
-    #: It passes them on a few at a time.
+    #: It passes them on a few at a time: some 60 kB a second.
     TRICKLE = "trickle"
+    #: It passes on one a second.
+    DRIP = "drip"
+
+
+#: Bytes that pass at once, and seconds until the next ones do.
+_PACE: Final = {Weather.TRICKLE: (64, 0.001), Weather.DRIP: (1, 1.0)}
 
 
 class Proxy:
@@ -105,14 +111,19 @@ class Proxy:
                     continue
                 if self.weather is Weather.SLOW:
                     await asyncio.sleep(random.uniform(*self.lag))
-                step = 64 if self.weather is Weather.TRICKLE else _CHUNK
-                for start in range(0, len(data), step):
-                    writer.write(data[start : start + step])
-                    await writer.drain()
-                    if self.weather is Weather.TRICKLE:
-                        await asyncio.sleep(0.001)
+                await self._write(writer, data)
         # Half a link is none.
         writer.transport.abort()
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        """At the pace of the weather, which may change on the way."""
+        while data:
+            many, rest = _PACE.get(self.weather, (len(data), 0.0))
+            writer.write(data[:many])
+            await writer.drain()
+            data = data[many:]
+            if rest:
+                await asyncio.sleep(rest)
 
 
 @contextmanager

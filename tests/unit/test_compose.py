@@ -26,6 +26,9 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 HOSTS = {name: service for name, service in SERVICES.items() if name.startswith("host-")}
 #: Services of images that are not ours.
 BELOW = ("rabbitmq", "postgres")
+#: Where somebody is told to give commands to services, and how.
+PAGES = ("docs/operating.md", ".github/workflows/ci.yml", FILE)
+SPOKEN_TO = re.compile(r"docker compose (?:exec(?: -T)?|run --rm(?: -v \S+)?) ([\w-]+)")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,13 @@ def test_only_the_gateway_can_be_reached_from_elsewhere_and_that_from_this_machi
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
         "gateway": ["127.0.0.1:8420:8420"]
     }
+
+
+def test_only_who_has_business_outside_has_a_way_out() -> None:
+    ways_out = {name for name, network in COMPOSE["networks"].items() if not network.get("internal")}
+    taken = {name: ways_out.intersection(service["networks"]) for name, service in SERVICES.items()}
+    # Portals come to the gateway, and the relay goes to the receivers of webhooks.
+    assert {name: out for name, out in taken.items() if out} == {"gateway": {"front"}, "relay": {"webhooks"}}
 
 
 def test_everything_runs_without_privileges_within_bounds_and_not_as_root() -> None:
@@ -166,12 +176,24 @@ def test_no_secret_is_in_a_line_of_the_file_or_in_the_image() -> None:
             assert not re.search(r"//[^/@]+:[^/@]+@", str(value)), name
 
 
-@pytest.mark.parametrize("page", ["docs/operating.md", ".github/workflows/ci.yml", FILE])
+@pytest.mark.parametrize("page", PAGES)
 def test_each_service_that_a_page_speaks_to_is_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    named = re.findall(r"docker compose (?:exec(?: -T)?|run --rm(?: -v \S+)?) ([\w-]+)", text)
+    named = SPOKEN_TO.findall(text)
     assert named
     assert set(named) <= SERVICES.keys()
+
+
+def test_whoever_is_asked_about_the_store_by_command_knows_a_folder_on_a_disk_to_work_in() -> None:
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    asked = set(re.findall(rf"{SPOKEN_TO.pattern} bus (?:store|status|submit|request)", text))
+    services = {service.name: service for service in read(ROOT)}
+    assert asked == {"gateway", "migrate"}
+    for name in asked:
+        # Not in memory, of which a container has little: a restore unpacks a whole store there.
+        on_disk = [folder for folder, volume in services[name].folders.items() if volume]
+        data = Path(services[name].environment["BUS_DATA"])
+        assert [folder for folder in on_disk if data.is_relative_to(folder)], name
 
 
 def test_services_are_started_after_what_they_need() -> None:
