@@ -83,7 +83,9 @@ def test_while_the_channel_of_one_agency_is_full_the_steps_of_the_other_go_on(fl
         ends_well(fleet, load)
 
 
-@pytest.mark.parametrize("what", ["queue", pytest.param("exchange", marks=pytest.mark.long), "binding"])
+@pytest.mark.parametrize(
+    "what", ["queue", *(pytest.param(one, marks=pytest.mark.long) for one in ("exchange", "binding"))]
+)
 def test_the_channel_of_what_is_given_up_is_made_again_though_nothing_is_sent_there(
     fleet: FleetOfTwo, what: str
 ) -> None:

@@ -97,7 +97,9 @@ class Alarm(Protocol):
     def __call__(self, node: RabbitNode, /, *, on: bool) -> None: ...
 
 
-@pytest.mark.parametrize("alarm", [RabbitNode.memory_alarm, RabbitNode.disk_alarm])
+@pytest.mark.parametrize(
+    "alarm", [RabbitNode.memory_alarm, pytest.param(RabbitNode.disk_alarm, marks=pytest.mark.long)]
+)
 def test_a_broker_without_memory_or_disk_stops_new_submissions_and_nothing_else(fleet: Fleet, alarm: Alarm) -> None:
     with Load(fleet, rate=30) as load:
         load.wait_for(20)

@@ -78,7 +78,7 @@ def ends_well(lines: Lines, load: Load) -> None:
     assert_all_is_well(lines.fleet)
 
 
-@pytest.mark.parametrize("name", ["broker", "store"])
+@pytest.mark.parametrize("name", ["broker", pytest.param("store", marks=pytest.mark.long)])
 def test_links_that_break_all_at_once_again_and_again(lines: Lines, name: str) -> None:
     with Load(lines.fleet) as load:
         for _ in range(5):

@@ -152,7 +152,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield running
 
 
-STOPPED = [name if name in {"host", "manager-2"} else pytest.param(name, marks=pytest.mark.long) for name in ROLES]
+STOPPED = [name if name == "host" else pytest.param(name, marks=pytest.mark.long) for name in ROLES]
 
 
 @pytest.mark.parametrize("name", STOPPED)
