@@ -16,8 +16,7 @@ from bus.errors import TransientError
 from bus.ports import Act, Mode, Store
 from bus.stores.postgres import PostgresStore, migrate
 from bus.stores.postgres_backup import dump, refuse_in_use, restore
-from tests.support.restored import run_store
-from tests.support.runtime_rig import A, runtime
+from tests.support.restored import about_to_send, run_store
 from tests.support.waiting import wait_for
 from tests.support.workspaces.copies import copy_of_repository
 
@@ -26,14 +25,7 @@ ACT = Act(actor="tester", what="store_restored", target="store")
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """An installation with one request, whose task is about to leave."""
-    folder = tmp_path / "data"
-    with runtime(folder) as rig:
-        rig.admit(A)
-        rig.submit("one")
-        payload = rig.sql("SELECT id FROM payload LIMIT 1")[0][0]
-        rig.sql("INSERT INTO outbox VALUES (7, 'tasks.a', 'm', 'bus.task.requested.v1', '', ?, NULL, NULL)", payload)
-    return folder
+    return about_to_send(tmp_path / "data")
 
 
 def asks_first(store: Store, reason: str) -> bool:

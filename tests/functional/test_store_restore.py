@@ -26,22 +26,14 @@ from bus.stores.postgres import migrate as migrate_postgres
 from bus.stores.postgres_backup import dump as dump_postgres
 from bus.stores.postgres_backup import refuse_in_use
 from bus.stores.postgres_backup import restore as restore_postgres
-from tests.support.restored import run_store
-from tests.support.runtime_rig import A, runtime
+from tests.support.restored import about_to_send, run_store
 
 ACT = Act(actor="tester", what="store_restored", target="store")
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """An installation with one request whose task is in the outbox, for its agency's channel takes nothing."""
-    folder = tmp_path / "data"
-    with runtime(folder) as rig:
-        rig.admit(A)
-        rig.submit("one")
-        payload = rig.sql("SELECT id FROM payload LIMIT 1")[0][0]
-        rig.sql("INSERT INTO outbox VALUES (7, 'tasks.a', 'm', 'bus.task.requested.v1', '', ?, NULL, NULL)", payload)
-    return folder
+    return about_to_send(tmp_path / "data")
 
 
 def back_up(data: Path, file: Path) -> Path:

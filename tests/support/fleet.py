@@ -191,22 +191,8 @@ class Fleet(Installation):
     def spawn_role(self, name: str) -> subprocess.Popen[bytes]:
         """One process of the fleet; its words go to the common log."""
         roles = [part for role in self.roles[name] for part in ("--role", role)]
-        more = self.environments.get(name, {})
         data = str(self.folder_of(name))
-        where = ["--workspace", str(self.workspace), "--env", "test", "--data", data, "--port", "0"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BUS_")}
-        with self._log() as log:
-            spawned = subprocess.Popen(
-                [sys.executable, "-m", "bus", "serve", *where, *roles, "--log-level", "info"],
-                cwd=ROOT,
-                env={**environment, "BUS_KILL_DIR": str(self.kills), **more},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._spawned.append(spawned)
-        return spawned
+        return self.serve("--data", data, *roles, "--log-level", "info", environment=self.environments.get(name))
 
     def folder_of(self, _name: str) -> Path:
         """The folder that a process has as its own."""

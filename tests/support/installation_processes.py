@@ -116,13 +116,17 @@ class InstallationProcesses:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """`bus serve` as a new process, whose words go to the log."""
+        return self.serve("--data", str(self.data), "--log-level", "debug")
+
+    def serve(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """`bus serve` with these options and variables, and none of the variables that the tests run with."""
         command = [sys.executable, "-m", "bus", "serve", "--workspace", str(self.workspace), "--env", "test"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BUS_")}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("BUS_")}
         with self._log() as log:
             spawned = subprocess.Popen(
-                [*command, "--data", str(self.data), "--port", "0", "--log-level", "debug"],
+                [*command, "--port", "0", *options],
                 cwd=ROOT,
-                env={**environment, "BUS_KILL_DIR": str(self.kills)},
+                env={**clean, "BUS_KILL_DIR": str(self.kills), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -13,11 +13,22 @@ from bus.cli.store import store as store_command
 from bus.message.instant import Milliseconds
 from bus.ports import Outgoing
 from tests.support.installation_inside import InsideInstallation, MeddlingBroker
+from tests.support.runtime_rig import A, runtime
 
 
 def run_store(*words: str | Path) -> Result:
     """``bus store …`` as an operator types it."""
     return CliRunner().invoke(store_command, [str(word) for word in words])
+
+
+def about_to_send(folder: Path) -> Path:
+    """Make an installation with one request whose task is in the outbox, for its agency's channel takes nothing."""
+    with runtime(folder) as rig:
+        rig.admit(A)
+        rig.submit("one")
+        payload = rig.sql("SELECT id FROM payload LIMIT 1")[0][0]
+        rig.sql("INSERT INTO outbox VALUES (7, 'tasks.a', 'm', 'bus.task.requested.v1', '', ?, NULL, NULL)", payload)
+    return folder
 
 
 class ListeningBroker(MeddlingBroker):
