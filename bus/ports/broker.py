@@ -22,6 +22,11 @@ class Confirmation(StrEnum):
     #: The broker takes this very message in no way, and has nothing against others in its channel.
     UNACCEPTABLE = "unacceptable"
 
+    @property
+    def is_of_the_channel(self) -> bool:
+        """Whether it was not taken for its channel's sake: then the others in it fare alike, and it may recover."""
+        return self in {Confirmation.UNROUTABLE, Confirmation.REFUSED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:

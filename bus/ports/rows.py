@@ -103,12 +103,17 @@ class FailureRow:
             step=None,
             agency=agency,
             code=code,
-            cause=f"{agency or '-'}/{operation}/{code}",
+            cause=cls.cause_of(code, agency, operation),
             payload_id=None,
             opened_at=at,
             times=1,
             last_at=at,
         )
+
+    @staticmethod
+    def cause_of(code: str, agency: str | None = None, operation: str = "-") -> str:
+        """What makes two failures that belong to no request one."""
+        return f"{agency or '-'}/{operation}/{code}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,6 @@ MOST_AT_ONCE: Final = 1_000
 #: How long the broker is left alone where it takes nothing at present, and where the channel is gone or full.
 _BUSY: Milliseconds = 100
 _REFUSED: Milliseconds = 5_000
-#: What the broker says of a reply on account of its channel.
-_OF_THE_CHANNEL: Final = frozenset({Confirmation.UNROUTABLE, Confirmation.REFUSED})
 
 
 class Outbox:
@@ -171,7 +169,7 @@ class Outbox:
                 "publish_refused", channel=self._channel, message_id=reply.message_id, request_id=reply.correlation_id,
                 type=reply.type, size=len(reply.body),
             )  # fmt: skip
-        kept = [reply for reply, one in told if one in _OF_THE_CHANNEL]
+        kept = [reply for reply, one in told if one.is_of_the_channel]
         self._waiting.extendleft(reversed(kept))
         if kept:
             self._log.warning("publish_unroutable", channel=self._channel, count=len(kept))

@@ -31,8 +31,6 @@ _IS_STALE = retry_if_exception_type(StaleVersionError)
 _REST: Milliseconds = 1_000
 #: Confirmed rows that no transaction took along are deleted after so long, before the relay takes them for left over.
 _FLUSH_AFTER: Milliseconds = 1_000
-#: What the broker says of a message on account of its channel.
-_OF_THE_CHANNEL = frozenset({Confirmation.UNROUTABLE, Confirmation.REFUSED})
 #: Seconds after which a publisher that has not told is given up; its own patience is shorter.
 _MOST_SILENT = 60.0
 
@@ -282,7 +280,7 @@ class ProcessManager:
             elif one is Confirmation.REFUSED:
                 _log.warning("publish_refused", channel=channel)
         with self._counting:
-            refusing = {channel for channel, one in said if one in _OF_THE_CHANNEL and channel not in taking}
+            refusing = {channel for channel, one in said if one.is_of_the_channel and channel not in taking}
             self._refusing = (self._refusing - taking) | refusing
 
     def _note_unacceptable(

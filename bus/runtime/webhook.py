@@ -145,13 +145,10 @@ class Webhook:
     def _open_failures(self) -> dict[str, int]:
         """What is shown of this webhook, also by an earlier process."""
         if self._shown is None:
-            codes = {self._cause(code): code for code in (FAILING, GONE)}
+            codes = {FailureRow.cause_of(code, self._consumer): code for code in (FAILING, GONE)}
             shown, after = dict[str, int](), 0
             while page := self._store.failures(is_open=True, after=after, most=_PAGE):
                 shown |= {codes[failure.cause]: failure.key for failure in page if failure.cause in codes}
                 after = page[-1].key
             self._shown = shown
         return self._shown
-
-    def _cause(self, code: str) -> str:
-        return f"{self._consumer}/-/{code}"
