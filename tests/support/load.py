@@ -62,8 +62,14 @@ class Load:
 
     def wait_for(self, count: int) -> None:
         """Until so many more have a receipt."""
-        until = len(self.accepted) + count
-        wait_for(f"{count} more receipts", lambda: len(self.accepted) >= until)
+        self.wait_until(len(self.accepted) + count)
+
+    def wait_until(self, count: int) -> None:
+        """Until so many in all have a receipt; what was told to the others where they do not."""
+        try:
+            wait_for(f"{count} receipts", lambda: len(self.accepted) >= count)
+        except StuckError as error:
+            raise StuckError(f"{error}, but {len(self.accepted)}; the others were told {dict(self.refused)}") from None
 
     def _submit(self) -> None:
         client: Client | None = None
