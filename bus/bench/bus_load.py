@@ -18,6 +18,7 @@ from bus.bench.orders import Load, obey
 from bus.bench.pace import Order, Pace, Ran
 from bus.bench.report import BenchError
 from bus.bootstrap import Parts, assemble, load_workspace, running
+from bus.bootstrap.memory import share_one_heap
 from bus.gateway.batching import perform_all
 from bus.operations.caller import Caller, Role
 from bus.operations.operation import Command
@@ -98,5 +99,6 @@ def _connect(stack: ExitStack, order: Order) -> Load:
 
 
 if __name__ == "__main__":
+    share_one_heap()
     with ExitStack() as _stack:
         obey(partial(_connect, _stack))

@@ -13,6 +13,7 @@ import click
 
 from bus import logs
 from bus.bootstrap import claimed, load_workspace, roles_of, simulator_folder, simulators
+from bus.bootstrap.memory import share_one_heap
 from bus.catalog import load_simulator
 from bus.cli.show import Language
 from bus.simulator import Persons
@@ -76,6 +77,7 @@ def serve(  # noqa: PLR0913, PLR0917  # the options of one command
     Roles in processes of their own share the broker and the store that the environment names; an agency's host needs
     the broker only. Stops on SIGTERM or Ctrl-C within a bound; what was accepted is in the store, and goes on.
     """
+    share_one_heap()
     logs.configure(json=not sys.stderr.isatty(), level=log_level)
     logs.claim_process()
     for told in (signal.SIGTERM, signal.SIGINT):

@@ -62,7 +62,7 @@ def interaction_id(request_id: str, step: str, item: int | None, kind: str, edit
 
 
 # The same few are asked for again with every message of a request.
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _uuid5(namespace: str, name: str) -> str:
     """UUIDv5 as text, from text: `uuid.uuid5` without its values in between, at a third of the price."""
     digest = hashlib.sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).hexdigest()

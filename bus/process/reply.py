@@ -30,7 +30,7 @@ _NEVER_LOOKED = frozenset({"withdrawn", "never_seen"})
 _MOST_FORGOTTEN = 100
 
 #: The same few ids are asked for again with every reply of a request.
-_interaction_id = lru_cache(maxsize=16_384)(interaction_id)
+_interaction_id = lru_cache(maxsize=4_096)(interaction_id)
 
 
 def replied(draft: Draft, event: Replied) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,3 +61,33 @@ def test_what_replies_made_is_gone_when_they_are_settled(rig: RuntimeRig) -> Non
     left = _left_to_the_collector(lambda: _answer_all(rig, requests))
 
     assert not _RECORDS & set(left), left
+
+
+#: Threads that all allocate at once, and how many heaps the C library then has besides the first: each begins at a
+#: multiple of 64 MiB, which nothing else that is mapped for reading and writing does.
+_HEAPS: Final = """
+import threading
+from bus.bootstrap.memory import share_one_heap
+{call}
+barrier = threading.Barrier(12)
+def work():
+    barrier.wait()
+    kept = [bytearray(10_000) for _ in range(50)]
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+starts = (line.split("-")[0] for line in open("/proc/self/maps") if " rw-p " in line)
+print(sum(int(start, 16) % (64 << 20) == 0 for start in starts))
+"""
+
+
+def _heaps_besides_the_first(call: str) -> int:
+    command = [sys.executable, "-c", _HEAPS.format(call=call)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+
+def test_the_threads_of_a_server_allocate_from_one_heap() -> None:
+    assert _heaps_besides_the_first("share_one_heap()") == 0
+    # Without it they do not: the look is one that sees them.
+    assert _heaps_besides_the_first("") > 0
