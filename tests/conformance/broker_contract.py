@@ -22,7 +22,7 @@ CONFIRMED = Confirmation.CONFIRMED
 UNROUTABLE = Confirmation.UNROUTABLE
 
 #: Longest wait, in milliseconds, for what must come; passing suites never use it up.
-PATIENCE = 10_000
+PATIENCE = 40_000
 #: How long, in milliseconds, a suite listens for what must not come.
 SILENCE = 100
 

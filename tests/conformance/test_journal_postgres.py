@@ -117,7 +117,7 @@ class TestPostgresJournal(JournalContract):
         self, open_journal: OpenJournal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Given limits that a test can wait for
-        limits = {"lock_timeout": 300, "statement_timeout": 5_000, "idle_in_transaction_session_timeout": 600}
+        limits = {"lock_timeout": 300, "statement_timeout": 5_000, "idle_in_transaction_session_timeout": 3_000}
         monkeypatch.setattr("bus.journals.postgres_link._LIMITS", limits)
         hanging, other = open_journal(), open_journal()
         write(other, rows=[a_row("before")])

@@ -68,8 +68,10 @@ def test_each_node_in_turn_goes_and_comes_back(
         for node in cluster.nodes:
             fleet.fault_begins()
             end(node)
-            flows(fleet)
-            node.start()
+            try:
+                flows(fleet)
+            finally:
+                node.start()
             cluster.wait_until_whole()
         flows(fleet)
         ends_well(fleet, load)

@@ -100,7 +100,7 @@ def receiver() -> Receiver:
 def crowd(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Crowd]:
     folder = tmp_path_factory.mktemp("crowd")
     (folder / "fleet").mkdir()
-    short = {"webhook_timeout": "500ms", "webhook_first": "100ms", "webhook_most": "1s"}
+    short = {"webhook_timeout": "20s", "webhook_first": "100ms", "webhook_most": "1s"}
     with (
         RabbitNode(folder / "rabbit") as rabbit,
         PostgresNode(folder / "postgres") as postgres,

@@ -58,6 +58,12 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
             yield running
 
 
+@pytest.fixture(autouse=True)
+def _all_run(twins: Twins) -> Iterator[None]:
+    yield
+    twins.start()
+
+
 def journal(twins: Twins, *statements: str) -> list[tuple[object, ...]]:
     with psycopg.connect(twins.agency.url) as connection:
         cursor = connection.execute(f"SET search_path = journal_{REGISTRY}".encode())
@@ -72,8 +78,10 @@ def test_a_journal_that_is_killed_under_two_hosts_costs_time_and_nothing_else(tw
             load.wait_for(20)
             twins.fault_begins()
             twins.agency.kill()
-            load.wait_for(20)
-            twins.agency.start()
+            try:
+                load.wait_for(20)
+            finally:
+                twins.agency.start()
         load.wait_for(20)
         outcomes = all_end(twins, load)
     assert set(outcomes) == {"completed"}

@@ -152,9 +152,17 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield running
 
 
+@pytest.fixture
+def all_run_again(calm: Fleet) -> Iterator[None]:
+    """Afterwards, whatever became of the test."""
+    yield
+    calm.start()
+
+
 STOPPED = [name if name == "host" else pytest.param(name, marks=pytest.mark.long) for name in ROLES]
 
 
+@pytest.mark.usefixtures("all_run_again")
 @pytest.mark.parametrize("name", STOPPED)
 def test_after_a_clean_stop_under_load_nothing_is_sent_or_done_a_second_time(calm: Fleet, name: str) -> None:
     with tapped(calm) as tap, Load(calm) as load:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.long
 #: Seconds that a standby was cut off before its primary died: longer than the bus waits for a commit.
 CUT_OFF = 20.0
 #: What is on its way when a line is cut has come or gone after so many seconds.
-SETTLED = 1.0
+SETTLED = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

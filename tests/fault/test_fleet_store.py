@@ -138,7 +138,12 @@ def entangle(fleet: Fleet) -> None:
 
         before = deadlocks()
         for_a_while(once, 0)
-        wait_for("somebody waited for one another", lambda: deadlocks() > before)
+
+        def entangled() -> bool:
+            once()
+            return deadlocks() > before
+
+        wait_for("somebody waited for one another", entangled)
 
 
 def serialize(fleet: Fleet) -> None:
@@ -172,13 +177,17 @@ def slow(fleet: Fleet) -> None:
 
 
 def take_no_writes(fleet: Fleet) -> None:
-    for setting in ("on", "off"):
+    def begin_anew(setting: str) -> None:
         with stranger(fleet) as connection:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {setting}".encode())
             connection.execute("SELECT pg_reload_conf()")
-        if setting == "on":
-            time.sleep(5)
+
+    begin_anew("on")
+    try:
+        time.sleep(5)
+    finally:
+        begin_anew("off")
 
 
 #: What happens, and whether submissions must have been told to come again.

@@ -39,7 +39,7 @@ def fulfilled(bus: Installation, key: str) -> str:
 def retried(bus: Installation, key: str) -> str:
     """The registry is down at first, so that a timer must bring the next attempt."""
     with bus.control as control:
-        control.arm(Misbehaviour.DOWN, seconds=1.0)
+        control.arm(Misbehaviour.DOWN, seconds=2.0)
     return fulfilled(bus, key)
 
 

@@ -227,7 +227,7 @@ def test_what_writers_were_told_is_committed_is_there_after_the_server_was_kille
             else:
                 told.append(each.request.id)
 
-    writers = [threading.Thread(target=work) for _ in range(4)]
+    writers = [threading.Thread(target=work, daemon=True) for _ in range(4)]
     for writer in writers:
         writer.start()
 

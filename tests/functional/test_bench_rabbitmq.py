@@ -113,7 +113,7 @@ obey(lambda order: load)
 
 def test_a_request_whose_end_a_loader_never_hears_fails_the_turn_and_is_named(tmp_path: Path) -> None:
     # Given a loader, a program of its own as all of them, that misses the end of one request
-    order = Order(window=2, seconds=0.2, warm=0.0, prefix="lost")
+    order = Order(window=2, seconds=2.0, warm=0.0, prefix="lost")
     with (
         loader([sys.executable, "-c", _LOSES_ONE], order, tmp_path / "log") as started,
         # Then there are no figures of its turn, and who asked for them is told which

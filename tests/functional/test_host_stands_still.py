@@ -199,7 +199,13 @@ def test_a_host_that_stood_still_for_a_lease_before_its_call_sends_nothing_and_a
         # When its lease is over, and it goes on before anybody has asked again
         rig.now += LEASE + 1
         clock.goes_on.set()
-        come_back(rig, first)
+
+        def speaks() -> bool:
+            first.step()
+            hear_all(rig)
+            return rig.interaction() in answers(rig)
+
+        wait_for("it says something", speaks)
         # Then it has sent nothing, and says so, or that it does not know
         said = answers(rig)[rig.interaction()]
         assert said == Unknown() or code_of(said) == ("not_begun", Effect.NONE)

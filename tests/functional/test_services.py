@@ -132,8 +132,10 @@ def test_a_paused_rabbitmq_answers_nobody_until_it_goes_on(node: RabbitNode) -> 
 def test_an_alarm_holds_publishers_until_it_is_over(node: RabbitNode) -> None:
     for alarm, resource in ((node.memory_alarm, "memory"), (node.disk_alarm, "disk")):
         alarm(on=True)
-        assert node.admin.alarms() == {resource}
-        alarm(on=False)
+        try:
+            assert node.admin.alarms() == {resource}
+        finally:
+            alarm(on=False)
         assert node.admin.alarms() == set()
 
 
