@@ -21,6 +21,7 @@ from bus.bench.embedded import host
 from bus.bench.lifeline import end_with_parent
 from bus.bench.report import BenchError
 from bus.bootstrap import assemble, running
+from bus.bootstrap.memory import share_one_heap
 from bus.gateway.server import address_of, listen, serve_app, serve_until_told
 from bus.operations.caller import Role, mint_token
 
@@ -106,4 +107,5 @@ def _serve(kind: Kind, folder: Path, agencies: Sequence[str], hosted: Sequence[s
 
 
 if __name__ == "__main__":
+    share_one_heap()
     _serve(sys.argv[1], Path(sys.argv[2]), *(fanout.AGENCIES[: int(count)] for count in sys.argv[3:]))  # type: ignore[arg-type]  # one of the three

@@ -26,9 +26,9 @@ _OPTIONS = {-1: 262_144, -3: 262_144, -8: 1}
 def share_one_heap() -> None:
     """Call it before any thread starts: all threads allocate from one heap, and large blocks go back when freed.
 
-    glibc gives threads heaps of their own, each of which keeps what its largest burst took. A process of many threads
-    grew by a quarter that way within minutes, though what it held did not (docs/performance.md). Python's threads take
-    turns anyhow. Does nothing beside other C libraries.
+    glibc gives threads heaps of their own, each of which keeps what its largest burst took: a process of many threads
+    grew that way, though what it held did not (docs/performance.md). Python's threads mostly take turns anyhow. Does
+    nothing beside other C libraries.
     """
     if platform.libc_ver()[0] == "glibc":
         for option, value in _OPTIONS.items():

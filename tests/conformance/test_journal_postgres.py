@@ -141,10 +141,12 @@ class TestPostgresJournal(JournalContract):
         write(journal, rows=[a_row()])
         # Once on a connection that was good, once where there is none
         postgres_node.pause()
-        for _ in range(2):
-            with pytest.raises(StoreUnavailableError):
-                journal.identity()
-        postgres_node.resume()
+        try:
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError):
+                    journal.identity()
+        finally:
+            postgres_node.resume()
         assert load(journal, "a").keys() == {"a"}
         journal.close()
 

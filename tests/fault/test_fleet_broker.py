@@ -36,7 +36,7 @@ DELETIONS = [
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet_on(tmp_path_factory.mktemp("fleet"), intervals={"outbox_most": "100"}) as running:
+    with fleet_on(tmp_path_factory.mktemp("fleet"), intervals={"outbox_most": "200"}) as running:
         yield running
 
 
@@ -59,14 +59,13 @@ def test_a_broker_that_restarts_under_load_loses_nothing(fleet: Fleet, how: str)
         fleet.fault_begins()
         if how == "kill":
             fleet.rabbit.wait_until_written()
-        accepted = len(load.accepted)
         try:
             if how == "kill":
                 fleet.rabbit.kill()
             else:
                 fleet.rabbit.stop()
             # The gateway needs no broker to give a receipt. A broker that stops takes its time, and more come in it.
-            load.wait_until(accepted + 15)
+            load.wait_for(5)
         finally:
             fleet.rabbit.start()
         load.wait_for(15)

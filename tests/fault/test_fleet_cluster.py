@@ -67,8 +67,8 @@ def test_each_node_in_turn_goes_and_comes_back(
         flows(fleet)
         for node in cluster.nodes:
             fleet.fault_begins()
-            end(node)
             try:
+                end(node)
                 flows(fleet)
             finally:
                 node.start()

@@ -100,14 +100,15 @@ def receiver() -> Receiver:
 def crowd(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Crowd]:
     folder = tmp_path_factory.mktemp("crowd")
     (folder / "fleet").mkdir()
-    short = {"webhook_timeout": "20s", "webhook_first": "100ms", "webhook_most": "1s"}
+    # What the receiver did not take comes soon again; what it answers slowly, busy as it is, does not come twice.
+    webhooks = {"webhook_timeout": "20s", "webhook_first": "100ms", "webhook_most": "1s"}
     with (
         RabbitNode(folder / "rabbit") as rabbit,
         PostgresNode(folder / "postgres") as postgres,
         receiver.listening() as url,
     ):
         rabbit.admin.make_vhost(VHOST)
-        made = Crowd(folder / "fleet", rabbit, postgres, roles=ROLES, intervals=short)
+        made = Crowd(folder / "fleet", rabbit, postgres, roles=ROLES, intervals=webhooks)
         made.receiver_url = url
         with made as running:
             all_work(running)

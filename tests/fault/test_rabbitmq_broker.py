@@ -95,13 +95,15 @@ class Load:
     def until(self, true: Callable[[], bool]) -> None:
         """Let it go on until that is so."""
         until = time.monotonic() + BOUND
-        while not true():
-            if time.monotonic() > until:
-                # Nobody waits for a publisher that goes on for ever.
-                self._stop.set()
-                self._drained.set()
-                raise AssertionError(len(self.confirmed), len(self.settled), self.failures)
-            self._stop.wait(0.02)
+        try:
+            while not true():
+                assert time.monotonic() < until, (len(self.confirmed), len(self.settled), self.failures)
+                self._stop.wait(0.02)
+        except BaseException:
+            # The interpreter would wait at its end for those who go on for ever.
+            self._stop.set()
+            self._drained.set()
+            raise
 
     def until_more(self, many: int = 200) -> None:
         """Let it go on until so many more were confirmed, and so many more settled."""

@@ -206,6 +206,7 @@ def test_a_host_that_stood_still_for_a_lease_before_its_call_sends_nothing_and_a
             return rig.interaction() in answers(rig)
 
         wait_for("it says something", speaks)
+        come_back(rig, first)
         # Then it has sent nothing, and says so, or that it does not know
         said = answers(rig)[rig.interaction()]
         assert said == Unknown() or code_of(said) == ("not_begun", Effect.NONE)

@@ -243,7 +243,7 @@ class Fleet(Installation):
         with suppress(ProcessLookupError):
             os.killpg(self.processes[name].pid, number)
 
-    def stop_one(self, name: str, within: float = 60.0) -> int:
+    def stop_one(self, name: str, within: float = 30.0) -> int:
         """Tell one to stop; its exit code."""
         self.fault_begins()
         self.processes[name].send_signal(signal.SIGTERM)

@@ -129,7 +129,9 @@ class RabbitNode(Node):
         RabbitMQ confirms a queue, and messages in it, a second or so before this. A node that is killed in between
         starts the queue empty, unless other nodes have copies: so a test waits for this before it kills.
         """
-        names = {queue["name"] for queue in self.admin.ask("GET", "/api/queues") if queue["type"] == "quorum"}
+        queues = [queue for queue in self.admin.ask("GET", "/api/queues") if queue["type"] == "quorum"]
+        # As it names them there.
+        names = {f"{'%2F' if queue['vhost'] == '/' else queue['vhost']}_{queue['name']}" for queue in queues}
 
         def written() -> bool:
             registers = b"".join(file.read_bytes() for file in (self.folder / "data").rglob("names.dets"))
