@@ -349,13 +349,18 @@ def test_however_a_system_misbehaves_nothing_is_said_of_its_effect_that_its_ledg
             said = Effect.UNKNOWN
         else:
             said = claims(reply)
-        effects = Ledger(tmp_path / "ledger.db").counts().get("R1", 0)
+        ledger = Ledger(tmp_path / "ledger.db")
         # Then what is said is true, and what is left open the look-up settles
-        assert said is Effect.UNKNOWN or (said is Effect.DONE) == (effects > 0)
+        assert said is Effect.UNKNOWN or (said is Effect.DONE) == (ledger.counts().get("R1", 0) > 0)
         control.disarm()
-        until(lambda: not isinstance(adapter.look_up(operation, ["R1"])[0], Unsure))
+
+        def is_settled() -> bool:
+            # A busy system may still be at it when nobody waits for its answer any more.
+            [look] = adapter.look_up(operation, ["R1"])
+            return not isinstance(look, Unsure) and isinstance(look, Found) == (ledger.counts().get("R1", 0) > 0)
+
+        until(is_settled)
         [look] = adapter.look_up(operation, ["R1"])
-        assert isinstance(look, Found) == (effects > 0)
         if isinstance(look, Found):
             [found] = adapter.read(operation, [look.raw])
             assert isinstance(found, Completed)
