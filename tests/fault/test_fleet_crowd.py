@@ -101,7 +101,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Itera
     folder = tmp_path_factory.mktemp("crowd")
     (folder / "fleet").mkdir()
     # What the receiver did not take comes soon again; what it answers slowly, busy as it is, does not come twice.
-    webhooks = {"webhook_timeout": "20s", "webhook_first": "100ms", "webhook_most": "1s"}
+    webhooks = {"webhook_timeout": "2s", "webhook_first": "100ms", "webhook_most": "1s"}
     with (
         RabbitNode(folder / "rabbit") as rabbit,
         PostgresNode(folder / "postgres") as postgres,
