@@ -16,6 +16,7 @@ from bus.bootstrap import claimed, load_workspace, roles_of, simulator_folder, s
 from bus.bootstrap.memory import share_one_heap
 from bus.catalog import load_simulator
 from bus.cli.show import Language
+from bus.cli.stopping import stop_on_signals
 from bus.simulator import Persons
 
 _workspace = click.option(
@@ -80,8 +81,7 @@ def serve(  # noqa: PLR0913, PLR0917  # the options of one command
     share_one_heap()
     logs.configure(json=not sys.stderr.isatty(), level=log_level)
     logs.claim_process()
-    for told in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told, _stop)
+    stop_on_signals()
     read = load_workspace(workspace.resolve(), env)
     folder = (data or workspace / ".bus").resolve()
     wanted = roles_of(roles, read)
@@ -98,14 +98,6 @@ def serve(  # noqa: PLR0913, PLR0917  # the options of one command
             from bus.cli.serve_hosts import serve_hosts
 
             serve_hosts(read, folder, wanted.agencies, lang)
-
-
-def _stop(_signal: int, _frame: object) -> None:
-    """Leave, and let every role drain on the way out. The gateway gives a signal that ended it back to us."""
-    for told in (signal.SIGTERM, signal.SIGINT):
-        # Draining has a bound of its own; a second signal must not cut it short.
-        signal.signal(told, signal.SIG_IGN)
-    raise SystemExit(0)
 
 
 @click.group()
