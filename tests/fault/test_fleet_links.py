@@ -41,8 +41,8 @@ class Lines:
     def fair(self) -> None:
         self.broker.weather = self.store.weather = Weather.FAIR
 
-    def wait_until_flowing(self, many: int = 20) -> None:
-        wait_until_flowing(self.fleet, many, RECOVERY)
+    def wait_until_flowing(self, many: int = 20, within: float = RECOVERY) -> None:
+        wait_until_flowing(self.fleet, many, within)
 
 
 @pytest.fixture(scope="module")
@@ -165,5 +165,10 @@ def test_a_bad_line_delays_and_nothing_else(lines: Lines, name: str, weather: We
         lines.wait_until_flowing()
         lines.fleet.fault_begins()
         lines.of(name).weather = weather
-        lines.wait_until_flowing(40)
+        lines.wait_until_flowing(40, 2 * RECOVERY)
+        load.stop()
+        with lines.fleet.store() as store:
+            wait_for("all of it has ended in this weather", lambda: not store.alive_requests(0, 1), RECOVERY)
+        # On a line as bad as that there is always some sign of life in a channel.
+        lines.fair()
         ends_well(lines, load)

@@ -271,10 +271,10 @@ def small_disk(folder: Path) -> Iterator[Path]:
 def fill(folder: Path) -> Path:
     """Leave no room in the file system of the folder; the file to delete."""
     ballast = folder / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):
+    # Without a buffer, which would be written once more, and in vain, when the file is closed.
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"\0" * (1 << 16))
-            file.flush()
     return ballast
 
 
