@@ -9,6 +9,11 @@ import platform
 #: New objects between two looks at the young ones, by default 700. A batch makes tens of thousands of records, nearly
 #: all of which go by themselves when it ends; looking at them again and again while it lasts finds nothing.
 _YOUNG = 50_000
+#: Of glibc's `mallopt`, as <malloc.h> has them.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+#: Bytes that may stay free at the end of a heap, and from which on a block has a mapping of its own. What is given
+#: stays; by itself the library would raise both.
+_LARGE = 262_144
 
 
 def spare_the_collector() -> None:
@@ -16,11 +21,6 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 20, 20)
-
-
-#: Of `mallopt`, by their numbers in <malloc.h>: bytes at the end of a heap that may stay free, the least size of a
-#: block with a mapping of its own, and heaps. A size that is given stays; by itself the library would raise it.
-_OPTIONS = {-1: 262_144, -3: 262_144, -8: 1}
 
 
 def share_one_heap() -> None:
@@ -31,5 +31,7 @@ def share_one_heap() -> None:
     nothing beside other C libraries.
     """
     if platform.libc_ver()[0] == "glibc":
-        for option, value in _OPTIONS.items():
-            ctypes.CDLL(None).mallopt(option, value)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_TRIM_THRESHOLD, _LARGE)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -61,15 +61,12 @@ class Load:
         return [*self.watch.wrong, *self.mistaken]
 
     def wait_for(self, count: int) -> None:
-        """Until so many more have a receipt."""
-        self.wait_until(len(self.accepted) + count)
-
-    def wait_until(self, count: int) -> None:
-        """Until so many in all have a receipt; what was told to the others where they do not."""
+        """Until so many more have a receipt; where they do not, what was told to those who got none."""
+        until = len(self.accepted) + count
         try:
-            wait_for(f"{count} receipts", lambda: len(self.accepted) >= count)
+            wait_for(f"{count} more receipts", lambda: len(self.accepted) >= until)
         except StuckError as error:
-            raise StuckError(f"{error}, but {len(self.accepted)}; the others were told {dict(self.refused)}") from None
+            raise StuckError(f"{error}; who got none was told {dict(self.refused)}") from None
 
     def _submit(self) -> None:
         client: Client | None = None
